@@ -1,0 +1,3 @@
+"""SomaAgent: a self-hosted platform for AI agents."""
+
+__version__ = "0.1.0"
