@@ -1,0 +1,3 @@
+"""The engine: plain asynchronous Python that turns messages into a stream of typed events. No Django in
+here.
+"""

@@ -1,0 +1,245 @@
+"""The typed facts that a turn emits, and their form on the wire: a name and an object of JSON values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from somaagent.agent.failures import is_retryable
+from somaagent.agent.messages import ModelMessage, ToolCall, Usage
+from somaagent.errors import SomaError
+
+
+class UnknownEvent(ValueError):  # noqa: N818 - it is named for what was read
+    """An event name that this version does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnStarted:
+    """A host took the turn. ``attempt`` counts from 1; a higher one means that a partial answer restarts."""
+
+    type: ClassVar[str] = "turn.started"
+    turn_id: str
+    attempt: int = 1
+
+    def data(self) -> dict[str, Any]:
+        return {"turn_id": self.turn_id, "attempt": self.attempt}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        return cls(data["turn_id"], data["attempt"])
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """A model is about to be asked; steps count from 1."""
+
+    type: ClassVar[str] = "step.started"
+    step: int
+
+    def data(self) -> dict[str, Any]:
+        return {"step": self.step}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        return cls(data["step"])
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """The next piece of the answer."""
+
+    type: ClassVar[str] = "text.delta"
+    text: str
+
+    def data(self) -> dict[str, Any]:
+        return {"text": self.text}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        return cls(data["text"])
+
+
+@dataclass(frozen=True, slots=True)
+class ToolStarted:
+    """A tool call is about to run: whoever persists it does so before the next event is asked for."""
+
+    type: ClassVar[str] = "tool.started"
+    step: int
+    call: ToolCall
+
+    def data(self) -> dict[str, Any]:
+        return {"step": self.step, "call": self.call.data()}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        return cls(data["step"], ToolCall.from_data(data["call"]))
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFinished:
+    """A tool call ended, well or (``is_error``) badly."""
+
+    type: ClassVar[str] = "tool.finished"
+    step: int
+    call_id: str
+    name: str
+    text: str
+    is_error: bool = False
+
+    def data(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "call_id": self.call_id,
+            "name": self.name,
+            "text": self.text,
+            "is_error": self.is_error,
+        }
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        return cls(data["step"], data["call_id"], data["name"], data["text"], data["is_error"])
+
+
+@dataclass(frozen=True, slots=True)
+class StepCompleted:
+    """A model call and all its tool calls are done.
+
+    ``message`` is what the model said and ``results`` the tools' messages in the order of its calls: what the
+    next step, here or on another host, needs to go on.
+    """
+
+    type: ClassVar[str] = "step.completed"
+    step: int
+    message: ModelMessage
+    results: tuple[ModelMessage, ...]
+    usage: Usage
+    finish_reason: str
+
+    @property
+    def text(self) -> str:
+        return self.message.text
+
+    def data(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "text": self.text,
+            "message": self.message.data(),
+            "results": [result.data() for result in self.results],
+            "usage": self.usage.data(),
+            "finish_reason": self.finish_reason,
+        }
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        return cls(
+            data["step"],
+            ModelMessage.from_data(data["message"]),
+            tuple(ModelMessage.from_data(result) for result in data["results"]),
+            Usage.from_data(data["usage"]),
+            data["finish_reason"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RunCompleted:
+    """The engine's last event: the final answer, and what all steps together used."""
+
+    type: ClassVar[str] = "run.completed"
+    text: str
+    usage: Usage
+    finish_reason: str = "stop"
+
+    def data(self) -> dict[str, Any]:
+        return {"text": self.text, "usage": self.usage.data(), "finish_reason": self.finish_reason}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        return cls(data["text"], Usage.from_data(data["usage"]), data["finish_reason"])
+
+
+@dataclass(frozen=True, slots=True)
+class TurnCompleted:
+    """The answer is stored. ``message_id`` names the stored message."""
+
+    type: ClassVar[str] = "turn.completed"
+    text: str
+    usage: Usage
+    message_id: str | None = None
+
+    def data(self) -> dict[str, Any]:
+        return {"text": self.text, "usage": self.usage.data(), "message_id": self.message_id}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        return cls(data["text"], Usage.from_data(data["usage"]), data["message_id"])
+
+
+@dataclass(frozen=True, slots=True)
+class TurnFailed:
+    """The turn ended without an answer. ``retryable``: the same request may work later."""
+
+    type: ClassVar[str] = "turn.failed"
+    code: str
+    message: str
+    retryable: bool
+
+    @classmethod
+    def of(cls, error: SomaError) -> Self:
+        return cls(error.code, error.message, is_retryable(error))
+
+    def data(self) -> dict[str, Any]:
+        return {"code": self.code, "message": self.message, "retryable": self.retryable}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        return cls(data["code"], data["message"], data["retryable"])
+
+
+@dataclass(frozen=True, slots=True)
+class TurnCancelled:
+    """Somebody stopped the turn, and its host acknowledged."""
+
+    type: ClassVar[str] = "turn.cancelled"
+
+    def data(self) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        del data
+        return cls()
+
+
+AgentEvent = StepStarted | TextDelta | ToolStarted | ToolFinished | StepCompleted | RunCompleted
+TurnEvent = AgentEvent | TurnStarted | TurnCompleted | TurnFailed | TurnCancelled
+
+_BY_NAME: dict[str, type[TurnEvent]] = {
+    event.type: event
+    for event in (
+        TurnStarted,
+        StepStarted,
+        TextDelta,
+        ToolStarted,
+        ToolFinished,
+        StepCompleted,
+        RunCompleted,
+        TurnCompleted,
+        TurnFailed,
+        TurnCancelled,
+    )
+}
+
+FINAL_TYPES = frozenset({TurnCompleted.type, TurnFailed.type, TurnCancelled.type})
+
+
+def decode(name: str, data: Mapping[str, Any]) -> TurnEvent:
+    """The event that ``event.type`` and ``event.data()`` describe. Raises ``UnknownEvent`` for another
+    name.
+    """
+    try:
+        event = _BY_NAME[name]
+    except KeyError:
+        raise UnknownEvent(f"There is no event named {name!r}.") from None
+    return event.from_data(data)

@@ -1,0 +1,79 @@
+"""The ways in which a model server fails, each with its code and a sentence, and which of them may pass."""
+
+from __future__ import annotations
+
+from somaagent.errors import Kind, SomaError
+
+_PASSING = frozenset(
+    {
+        "model_unreachable",
+        "model_timeout",
+        "model_rate_limited",
+        "model_failed",
+        "model_garbled",
+        "model_cut_off",
+        "turn_timeout",
+    }
+)
+
+
+def is_retryable(error: SomaError) -> bool:
+    """Whether the same turn may succeed when it is tried again, with nothing else changed."""
+    return error.code in _PASSING or error.kind in {Kind.UNAVAILABLE, Kind.RATE_LIMITED}
+
+
+def failure(code: str, sentence: str, *, retry_after: float | None = None) -> SomaError:
+    return SomaError(Kind.UPSTREAM, code, sentence, retry_after=retry_after)
+
+
+def unreachable(reason: str) -> SomaError:
+    return failure(
+        "model_unreachable", f"The model server could not be reached: {reason}. Try again in a moment."
+    )
+
+
+def timed_out(sentence: str) -> SomaError:
+    return failure("model_timeout", f"{sentence} Try again in a moment.")
+
+
+def garbled(reason: str) -> SomaError:
+    return failure(
+        "model_garbled",
+        f"The model server's answer could not be understood: {reason}. Check that the address in the model "
+        "profile speaks the protocol that it names.",
+    )
+
+
+def cut_off() -> SomaError:
+    return failure("model_cut_off", "The model server closed the connection in mid-answer. Try again.")
+
+
+def failed(reason: str, *, retry_after: float | None = None) -> SomaError:
+    return failure(
+        "model_failed", f"The model server failed: {reason}. Try again in a moment.", retry_after=retry_after
+    )
+
+
+def refused_key(status: int) -> SomaError:
+    return failure(
+        "model_refused_key",
+        f"The model server refused the key (status {status}). An operator has to check the secret that the "
+        "model profile names.",
+    )
+
+
+def not_found(model: str) -> SomaError:
+    return failure(
+        "model_not_found",
+        f"The model server knows no model {model!r} at the profile's address. An operator has to correct "
+        "the model profile.",
+    )
+
+
+def rate_limited(retry_after: float | None) -> SomaError:
+    when = f"in {retry_after:.0f} seconds" if retry_after else "in a moment"
+    return failure(
+        "model_rate_limited",
+        f"The model server takes no more requests now. Try again {when}.",
+        retry_after=retry_after,
+    )

@@ -1,0 +1,88 @@
+"""What a model reads and writes: messages, tool calls and what a call to it used up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A model's wish to have a tool called. ``arguments`` is JSON text exactly as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+    def data(self) -> dict[str, Any]:
+        return {"id": self.id, "name": self.name, "arguments": self.arguments}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        return cls(data["id"], data["name"], data["arguments"])
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMessage:
+    """One message of a conversation.
+
+    ``tool_calls`` only with role ``assistant``; ``tool_call_id`` only with role ``tool``, where ``text``
+    is the result of that call.
+    """
+
+    role: Role
+    text: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+    def data(self) -> dict[str, Any]:
+        """As JSON values; what is empty is left out."""
+        data: dict[str, Any] = {"role": self.role, "text": self.text}
+        if self.tool_calls:
+            data["tool_calls"] = [call.data() for call in self.tool_calls]
+        if self.tool_call_id is not None:
+            data["tool_call_id"] = self.tool_call_id
+        return data
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        calls = tuple(ToolCall.from_data(call) for call in data.get("tool_calls", ()))
+        return cls(data["role"], data["text"], calls, data.get("tool_call_id"))
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one or more model calls, as the model's server counted them.
+
+    ``cached_tokens`` are part of ``input_tokens``, ``reasoning_tokens`` part of ``output_tokens``.
+    """
+
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.output_tokens + other.output_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+        )
+
+    def data(self) -> dict[str, int]:
+        return {
+            "input_tokens": self.input_tokens,
+            "cached_tokens": self.cached_tokens,
+            "output_tokens": self.output_tokens,
+            "reasoning_tokens": self.reasoning_tokens,
+        }
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, int]) -> Self:
+        return cls(
+            data["input_tokens"], data["cached_tokens"], data["output_tokens"], data["reasoning_tokens"]
+        )

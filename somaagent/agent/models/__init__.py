@@ -1,0 +1,1 @@
+"""Adapters: each makes a ``ChatModel`` of one protocol that model servers speak."""

@@ -1,0 +1,66 @@
+"""What a status other than 200 of a model server means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+
+import orjson
+
+from somaagent.agent import failures
+from somaagent.agent.models.chat_completions import told_reason
+from somaagent.errors import SomaError
+
+
+def refusal(
+    status: int, headers: Mapping[str, str], body: bytes, *, model: str, secret: str | None
+) -> SomaError:
+    """The error for a response. ``secret`` never appears in it, even when the server quotes it."""
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return failures.refused_key(status)
+    if status == HTTPStatus.NOT_FOUND:
+        return failures.not_found(model)
+    if status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT}:
+        return failures.timed_out(f"The model server gave up waiting (status {status}).")
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return failures.rate_limited(retry_after(headers))
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        return failures.failed(f"it redirects (status {status}), and the profile must name the final address")
+    reason = _reason(body, secret)
+    said = f"status {status}, {reason}" if reason else f"status {status}"
+    return failures.failed(said, retry_after=retry_after(headers))
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, from ``Retry-After`` (seconds or a date) or ``retry-after-ms``; ``None`` when it is
+    not said.
+    """
+    try:
+        if milliseconds := headers.get("retry-after-ms"):
+            return max(0.0, float(milliseconds) / 1000)
+        value = headers.get("Retry-After")
+        return None if value is None else max(0.0, _seconds(value))
+    except ValueError:  # it is the server's to say; what can't be read is as good as not said
+        return None
+
+
+def _seconds(value: str) -> float:
+    if value.strip().isdecimal():
+        return float(value)
+    moment = parsedate_to_datetime(value)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - datetime.now(UTC)).total_seconds()
+
+
+def _reason(body: bytes, secret: str | None) -> str:
+    """The sentence under ``error.message``, ``error``, ``message`` or ``detail``: servers differ."""
+    try:
+        told = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return ""
+    if not isinstance(told, dict):
+        return ""
+    return told_reason(told.get("error") or told.get("message") or told.get("detail"), secret)

@@ -1,0 +1,84 @@
+"""What the engine asks of the outside: a model that streams, and a set of tools that can be called."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from somaagent.agent.messages import ModelMessage, ToolCall, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """How a model should write. ``None`` leaves the choice to the model's server."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_output_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TextChunk:
+    """The next piece of the answer; never empty."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallChunk:
+    """A tool call, complete: adapters put its pieces together."""
+
+    call: ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class FinishChunk:
+    """The last chunk of every stream. ``reason``: ``stop``, ``length``, ``tool_calls``, ``content_filter`` or
+    the server's own word."""
+
+    reason: str
+    usage: Usage = field(default_factory=Usage)
+
+
+ModelChunk = TextChunk | ToolCallChunk | FinishChunk
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSchema:
+    """A tool as a model sees it. ``parameters`` is the JSON Schema of its arguments, an object."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a tool call gave, as text for the model. With ``is_error`` the text is the reason."""
+
+    text: str
+    is_error: bool = False
+
+
+class ChatModel(Protocol):
+    """A model that can be asked. Failures are ``SomaError`` of kind ``UPSTREAM``."""
+
+    def stream(
+        self,
+        messages: Sequence[ModelMessage],
+        *,
+        tools: Sequence[ToolSchema] = (),
+        settings: ModelSettings,
+    ) -> AsyncGenerator[ModelChunk, None]:
+        """Chunks as they arrive, a ``FinishChunk`` last. Closing the generator ends the request at once."""
+        ...
+
+
+class Toolset(Protocol):
+    """Tools that a run may call. ``call`` raises ``SomaError`` for a failure that the model may be told."""
+
+    def schemas(self) -> Sequence[ToolSchema]: ...
+
+    async def call(self, call: ToolCall) -> ToolResult: ...

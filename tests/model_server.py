@@ -1,0 +1,341 @@
+"""A model server that does what it is told: a real HTTP server that speaks OpenAI's chat completions.
+
+What it does is written in the last user message, or in a script that ``POST /_script`` leaves for the next
+requests:
+
+``say: TEXT``                       streams TEXT word by word (so does any other message, as ``You said: …``)
+``slow SECONDS: TEXT``              the same, with a pause before each word
+``think: TEXT``                     some reasoning first, then TEXT
+``whole: TEXT``                     one JSON answer, though a stream was asked for
+``calls: [{"name", "arguments"}]``  asks for tools; once their results are there, it repeats them
+``fail STATUS [SECONDS]``           a status, with Retry-After when SECONDS are given
+``hang`` | ``hang after N``         writes nothing (more), and keeps the connection
+``cut after N``                     closes the connection after N words
+``long N``                          N characters, as fast as they go
+``garbage`` | ``noise`` | ``page``  events that are not JSON | bytes that are not HTTP | HTML
+``error: TEXT``                     an error object in the stream
+``redirect``                        to another path
+
+Several of these, parted by lines that start with ``then ``, are for one model call each of an agent's run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+MODEL = "scripted"
+MAX_BODY = 64 * 1024 * 1024
+FOREVER = 3600.0
+
+
+def loopback() -> str:
+    return str(socket.getaddrinfo(None, 0, socket.AF_INET)[0][4][0])
+
+
+@dataclass
+class Answer:
+    """One request being answered."""
+
+    request: web.Request
+    body: dict[str, Any]
+    streams: bool
+    written: int = 0
+    response: web.StreamResponse | None = None
+
+    async def open(self, content_type: str = "text/event-stream") -> web.StreamResponse:
+        if self.response is None:
+            self.response = web.StreamResponse(headers={"Content-Type": content_type})
+            await self.response.prepare(self.request)
+        return self.response
+
+    async def send(self, delta: dict[str, Any], reason: str | None = None) -> None:
+        await self.event({"choices": [{"index": 0, "delta": delta, "finish_reason": reason}], "usage": None})
+
+    async def event(self, data: dict[str, Any]) -> None:
+        response = await self.open()
+        event = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": MODEL, **data}
+        await response.write(b"data: " + orjson.dumps(event) + b"\n\n")
+
+    async def words(self, text: str, pause: float = 0.0, limit: int | None = None) -> None:
+        for word in re.findall(r"\s*\S+|\s+$", text)[:limit]:
+            if pause:
+                await asyncio.sleep(pause)
+            self.written += 1
+            await self.send({"content": word})
+
+    def usage(self) -> dict[str, Any]:
+        read = sum(len(str(message.get("content") or "").split()) for message in self.body["messages"])
+        return {
+            "prompt_tokens": read,
+            "completion_tokens": self.written,
+            "total_tokens": read + self.written,
+            "prompt_tokens_details": {"cached_tokens": read // 2},
+            "completion_tokens_details": {"reasoning_tokens": 0},
+        }
+
+    async def end(self, reason: str = "stop") -> None:
+        await self.send({}, reason)
+        await self.event({"choices": [], "usage": self.usage()})
+        response = await self.open()
+        await response.write(b"data: [DONE]\n\n")
+        await response.write_eof()
+
+
+def directive(body: dict[str, Any]) -> str:
+    """What the last user message tells this model call of a run to do."""
+    messages = body["messages"]
+    last = max((i for i, message in enumerate(messages) if message["role"] == "user"), default=-1)
+    if last < 0:
+        return "say: Nobody asked anything."
+    steps = re.split(r"\nthen ", _text(messages[last]["content"]))
+    since = messages[last + 1 :]
+    number = sum(message["role"] == "assistant" for message in since)
+    if number >= len(steps):
+        results = [message["content"] for message in since if message["role"] == "tool"]
+        return "say: " + " | ".join(results)
+    return steps[number].strip()
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    return " ".join(part.get("text", "") for part in content or ())
+
+
+async def say(answer: Answer, text: str) -> None:
+    if not answer.streams:
+        await whole(answer, text)
+        return
+    await answer.words(text)
+    await answer.end()
+
+
+async def slow(answer: Answer, seconds: str, text: str) -> None:
+    await answer.words(text, pause=float(seconds))
+    await answer.end()
+
+
+async def think(answer: Answer, text: str) -> None:
+    for word in ("Let", " me", " see"):
+        await answer.send({"reasoning_content": word})
+    await say(answer, text)
+
+
+async def whole(answer: Answer, text: str) -> None:
+    answer.written = len(text.split())
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+    body = {"id": "chatcmpl-1", "object": "chat.completion", "model": MODEL, "choices": [choice]}
+    answer.response = web.json_response(body | {"usage": answer.usage()})
+
+
+async def calls(answer: Answer, wanted: str) -> None:
+    for index, call in enumerate(json.loads(wanted)):
+        arguments = call["arguments"]
+        text = arguments if isinstance(arguments, str) else json.dumps(arguments)
+        start = {"name": call["name"], "arguments": ""}
+        await answer.send({"tool_calls": [{"index": index, "id": f"call_{index}", "function": start}]})
+        for piece in (text[: len(text) // 2], text[len(text) // 2 :]):
+            answer.written += 1
+            await answer.send({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
+    await answer.end("tool_calls")
+
+
+async def fail(answer: Answer, status: str, seconds: str | None) -> None:
+    headers = {"Retry-After": seconds} if seconds else {}
+    key = answer.request.headers.get("Authorization", "nothing").removeprefix("Bearer ")
+    error = {"error": {"message": f"told to fail, asked with {key}", "type": "server_error"}}
+    answer.response = web.json_response(error, status=int(status), headers=headers)
+
+
+async def hang(answer: Answer, after: str | None) -> None:
+    if after is not None:
+        await answer.words("word " * int(after), limit=int(after))
+    await asyncio.sleep(FOREVER)
+
+
+async def cut(answer: Answer, after: str) -> None:
+    await answer.words("word " * int(after), limit=int(after))
+    await answer.open()
+    transport = answer.request.transport
+    if transport is not None:
+        transport.close()
+
+
+async def long(answer: Answer, characters: str) -> None:
+    for _ in range(int(characters) // 1000):
+        await answer.send({"content": "x" * 1000})
+    await answer.end()
+
+
+async def garbage(answer: Answer) -> None:
+    response = await answer.open()
+    await response.write(b"data: {this is not JSON}\n\n")
+
+
+async def noise(answer: Answer) -> None:
+    transport = answer.request.transport
+    if transport is not None:
+        transport.write(b"\x00\x01 what is this \xff\r\n\r\n")  # type: ignore[attr-defined]
+        transport.close()
+
+
+async def page(answer: Answer) -> None:
+    answer.response = web.Response(text="<html>Welcome!</html>", content_type="text/html")
+
+
+async def error(answer: Answer, text: str) -> None:
+    await answer.event({"error": {"message": text, "type": "server_error"}})
+
+
+async def redirect(answer: Answer) -> None:
+    answer.response = web.Response(status=307, headers={"Location": "/v1/elsewhere"})
+
+
+PERFORM: tuple[tuple[re.Pattern[str], Callable[..., Awaitable[None]]], ...] = tuple(
+    (re.compile(pattern, re.DOTALL), perform)
+    for pattern, perform in (
+        (r"say: ?(.*)", say),
+        (r"slow ([\d.]+): ?(.*)", slow),
+        (r"think: ?(.*)", think),
+        (r"whole: ?(.*)", whole),
+        (r"calls: ?(.*)", calls),
+        (r"fail (\d{3})(?: (\S.*))?", fail),
+        (r"hang(?: after (\d+))?", hang),
+        (r"cut after (\d+)", cut),
+        (r"long (\d+)", long),
+        (r"garbage", garbage),
+        (r"noise", noise),
+        (r"page", page),
+        (r"error: ?(.*)", error),
+        (r"redirect", redirect),
+    )
+)
+
+
+@dataclass
+class Book:
+    """What was asked, and what was told to do next."""
+
+    key: str | None
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    script: deque[str] = field(default_factory=deque)
+
+    async def complete(self, request: web.Request) -> web.StreamResponse:
+        if self.key is not None and request.headers.get("Authorization") != f"Bearer {self.key}":
+            return web.json_response({"error": {"message": "Incorrect API key"}}, status=401)
+        body = orjson.loads(await request.read())
+        told = self.script.popleft() if self.script else directive(body)
+        entry = {"body": body, "told": told, "state": "open"}
+        entry["authorization"] = request.headers.get("Authorization")
+        entry["peer"] = str(request.transport and request.transport.get_extra_info("peername"))
+        self.requests.append(entry)
+        answer = Answer(request, body, bool(body.get("stream")))
+        try:
+            await perform(answer, told)
+        except (asyncio.CancelledError, ConnectionError):
+            entry["state"] = "disconnected"
+            raise
+        finally:
+            entry["words"] = answer.written
+        entry["state"] = "answered"
+        return answer.response or web.Response(status=500)
+
+    async def list_models(self, request: web.Request) -> web.Response:
+        del request
+        return web.json_response({"object": "list", "data": [{"id": MODEL, "object": "model"}]})
+
+    async def show(self, request: web.Request) -> web.Response:
+        del request
+        return web.json_response({"count": len(self.requests), "requests": self.requests})
+
+    async def reset(self, request: web.Request) -> web.Response:
+        del request
+        self.requests.clear()
+        self.script.clear()
+        return web.json_response({})
+
+    async def set_script(self, request: web.Request) -> web.Response:
+        self.script.extend(orjson.loads(await request.read()))
+        return web.json_response({})
+
+
+async def perform(answer: Answer, told: str) -> None:
+    for pattern, action in PERFORM:
+        if found := pattern.fullmatch(told):
+            await action(answer, *found.groups())
+            return
+    await say(answer, f"You said: {told}")
+
+
+def application(key: str | None = None) -> web.Application:
+    book = Book(key)
+    app = web.Application(client_max_size=MAX_BODY)
+    app.add_routes(
+        [
+            web.get("/v1/models", book.list_models),
+            web.post("/v1/chat/completions", book.complete),
+            web.get("/_requests", book.show),
+            web.post("/_reset", book.reset),
+            web.post("/_script", book.set_script),
+        ]
+    )
+    return app
+
+
+@asynccontextmanager
+async def serve(key: str | None = None, port: int = 0) -> AsyncIterator[str]:
+    """Runs the server in this event loop; gives its address, without the ``/v1``."""
+    runner = web.AppRunner(application(key), handler_cancellation=True, access_log=None, shutdown_timeout=0.2)
+    await runner.setup()
+    site = web.TCPSite(runner, loopback(), port)
+    await site.start()
+    try:
+        host, bound = runner.addresses[0][:2]
+        yield f"http://{host}:{bound}"
+    finally:
+        await runner.cleanup()
+
+
+@contextmanager
+def process(key: str | None = None) -> Iterator[str]:
+    """Runs the server in a process of its own; gives its address, without the ``/v1``."""
+    command = [sys.executable, "-m", "tests.model_server", "--port", "0", *(["--key", key] if key else [])]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout is not None
+        yield json.loads(child.stdout.readline())["url"]
+    finally:
+        child.terminate()
+        child.wait(10)
+
+
+async def main(port: int, key: str | None) -> None:
+    async with serve(key, port) as url:
+        sys.stdout.write(json.dumps({"url": url}) + "\n")
+        sys.stdout.flush()
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="A scripted model server")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--key")
+    chosen = parser.parse_args()
+    try:
+        asyncio.run(main(chosen.port, chosen.key))
+    except KeyboardInterrupt:
+        sys.exit(0)

@@ -1,0 +1,154 @@
+"""Stories of events: on the wire and back, and text put together on its way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import pytest
+
+from somaagent.agent.coalesce import coalesce
+from somaagent.agent.events import (
+    AgentEvent,
+    RunCompleted,
+    StepCompleted,
+    StepStarted,
+    TextDelta,
+    ToolFinished,
+    ToolStarted,
+    TurnCancelled,
+    TurnCompleted,
+    TurnEvent,
+    TurnFailed,
+    TurnStarted,
+    UnknownEvent,
+    decode,
+)
+from somaagent.agent.failures import cut_off, refused_key
+from somaagent.agent.messages import ModelMessage, ToolCall, Usage
+
+CALL = ToolCall("call_0", "boil", "{}")
+USAGE = Usage(10, 4, 3, 1) + Usage(1, 1, 1, 1)
+SAID = ModelMessage("assistant", "Wait.", (CALL,))
+EVERY_EVENT: list[TurnEvent] = [
+    TurnStarted("0199", attempt=2),
+    StepStarted(1),
+    TextDelta("Grüezi\n"),
+    ToolStarted(1, CALL),
+    ToolFinished(1, "call_0", "boil", "hot", is_error=True),
+    StepCompleted(1, SAID, (ModelMessage("tool", "hot", tool_call_id="call_0"),), USAGE, "tool_calls"),
+    RunCompleted("Done.", USAGE),
+    TurnCompleted("Done.", USAGE, "0200"),
+    TurnFailed.of(cut_off()),
+    TurnFailed.of(refused_key(401)),
+    TurnCancelled(),
+]
+
+
+@pytest.mark.parametrize("event", EVERY_EVENT, ids=lambda event: event.type)
+def test_an_event_comes_back_from_the_wire_as_it_was(event: TurnEvent):
+    assert decode(event.type, json.loads(json.dumps(event.data()))) == event
+
+
+def test_only_failures_that_may_pass_invite_to_try_again():
+    assert [event.retryable for event in EVERY_EVENT if isinstance(event, TurnFailed)] == [True, False]
+
+
+def test_an_event_of_another_version_is_said_to_be_unknown():
+    with pytest.raises(UnknownEvent, match="'text.sung'"):
+        decode("text.sung", {})
+
+
+async def _speak(*steps: str | float | AgentEvent | Exception) -> AsyncGenerator[AgentEvent, None]:
+    """Text, seconds of silence, other events, and failures."""
+    for step in steps:
+        if isinstance(step, str):
+            yield TextDelta(step)
+        elif isinstance(step, float):
+            await asyncio.sleep(step)
+        elif isinstance(step, Exception):
+            raise step
+        else:
+            yield step
+
+
+async def test_text_that_comes_quickly_is_put_together_but_the_first_word_does_not_wait():
+    source = _speak(StepStarted(1), "a", 0.001, "b", "c", 0.001, "d", 0.2, "e", RunCompleted("abcde", USAGE))
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    heard: list[tuple[AgentEvent, float]] = []
+    async for event in coalesce(source, 0.05):
+        heard.append((event, loop.time() - begun))
+    assert [event for event, _ in heard] == [
+        StepStarted(1),
+        TextDelta("a"),
+        TextDelta("bcd"),
+        TextDelta("e"),
+        RunCompleted("abcde", USAGE),
+    ]
+    assert heard[1][1] < 0.04
+
+
+async def test_another_event_flushes_the_text_before_it():
+    source = _speak("a", 0.01, "b", StepStarted(2), "c", 0.01, "d")
+    async with asyncio.timeout(5):
+        heard = [event async for event in coalesce(source, 60.0)]
+    assert heard == [TextDelta("a"), TextDelta("b"), StepStarted(2), TextDelta("c"), TextDelta("d")]
+
+
+async def test_what_was_said_before_a_failure_is_heard_before_it():
+    heard = []
+    with pytest.raises(RuntimeError, match="struck"):
+        async for event in coalesce(_speak("a", 0.01, "b", RuntimeError("struck dumb")), 60.0):
+            heard.append(event)
+    assert heard == [TextDelta("a"), TextDelta("b")]
+
+
+async def test_the_source_waits_while_its_reader_is_busy_with_an_event():
+    went_on = False
+
+    async def source() -> AsyncGenerator[AgentEvent, None]:
+        nonlocal went_on
+        yield TextDelta("a")
+        yield ToolStarted(1, CALL)
+        went_on = True
+        yield TextDelta("b")
+
+    async for event in coalesce(source(), 0.01):
+        if isinstance(event, ToolStarted):
+            await asyncio.sleep(0.05)
+            assert not went_on
+    assert went_on
+
+
+@pytest.mark.parametrize("way", ["closed", "cancelled"])
+async def test_a_reader_that_leaves_ends_the_source_before_it_goes(way: str):
+    ended = False
+
+    async def source() -> AsyncGenerator[AgentEvent, None]:
+        nonlocal ended
+        try:
+            yield TextDelta("a")
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended = True
+
+    async def read(*, leave: bool) -> None:
+        async with aclosing(coalesce(source(), 0.01)) as events:
+            async for _ in events:
+                if leave:
+                    return
+
+    if way == "closed":
+        await read(leave=True)
+    else:
+        task = asyncio.create_task(read(leave=False))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert ended
+    assert len(asyncio.all_tasks()) == 1
