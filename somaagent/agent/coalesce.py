@@ -29,12 +29,15 @@ async def coalesce(
         while True:
             await reader.arrived.wait()
             reader.arrived.clear()
+            event = None
             while reader.inbox:
-                yield reader.next()
+                event = reader.next()
+                yield event
             if pump.done() and not reader.inbox:
                 break
             reader.drained.set()
-            await reader.hold(seconds)
+            if isinstance(event, TextDelta):
+                await reader.hold(seconds)
         pump.result()
     finally:
         pump.cancel()

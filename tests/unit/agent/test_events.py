@@ -57,7 +57,7 @@ def test_only_failures_that_may_pass_invite_to_try_again():
 
 
 def test_an_event_of_another_version_is_said_to_be_unknown():
-    with pytest.raises(UnknownEvent, match="'text.sung'"):
+    with pytest.raises(UnknownEvent, match="no event named"):
         decode("text.sung", {})
 
 
@@ -78,9 +78,7 @@ async def test_text_that_comes_quickly_is_put_together_but_the_first_word_does_n
     source = _speak(StepStarted(1), "a", 0.001, "b", "c", 0.001, "d", 0.2, "e", RunCompleted("abcde", USAGE))
     loop = asyncio.get_running_loop()
     begun = loop.time()
-    heard: list[tuple[AgentEvent, float]] = []
-    async for event in coalesce(source, 0.05):
-        heard.append((event, loop.time() - begun))
+    heard = [(event, loop.time() - begun) async for event in coalesce(source, 0.05)]
     assert [event for event, _ in heard] == [
         StepStarted(1),
         TextDelta("a"),
@@ -99,11 +97,10 @@ async def test_another_event_flushes_the_text_before_it():
 
 
 async def test_what_was_said_before_a_failure_is_heard_before_it():
-    heard = []
+    events = coalesce(_speak("a", 0.01, "b", RuntimeError("struck dumb")), 60.0)
+    assert [await anext(events), await anext(events)] == [TextDelta("a"), TextDelta("b")]
     with pytest.raises(RuntimeError, match="struck"):
-        async for event in coalesce(_speak("a", 0.01, "b", RuntimeError("struck dumb")), 60.0):
-            heard.append(event)
-    assert heard == [TextDelta("a"), TextDelta("b")]
+        await anext(events)
 
 
 async def test_the_source_waits_while_its_reader_is_busy_with_an_event():
