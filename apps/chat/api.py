@@ -1,0 +1,96 @@
+"""``/api/v1/turns``: submit, read, cancel, retry, follow."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from django.http import HttpRequest
+from ninja import Header, Query, Router, Status
+
+from somaagent.problems import PROBLEMS, Problem
+from somaagent.web.idempotency import IdempotencyKey, idempotency_of
+from somaagent.web.pagination import Page, PageQuery, page_of
+from somaagent.web.request import actor_of
+from somaagent.web.security import in_tenant_of_actor
+
+from . import selectors, sse, turns
+from .schemas import TurnIn, TurnOut
+
+router = Router(tags=["turns"])
+EVENT_STREAM = {
+    "text/event-stream": {
+        "schema": {
+            "type": "string",
+            "description": "Server-sent events: id (sequence number), event (its name), data (JSON).",
+        }
+    }
+}
+After = Annotated[
+    int | None, Query(ge=0, le=sse.LARGEST_CURSOR, description="Sequence number of the last event seen.")
+]
+LastEventId = Annotated[
+    str | None, Header(alias="Last-Event-ID", description="As a browser sends it by itself.")
+]
+
+
+@router.post(
+    "",
+    response={201: TurnOut, 409: Problem, 503: Problem, **PROBLEMS},
+    openapi_extra={
+        "responses": {200: {"description": "With stream: the turn's events.", "content": EVENT_STREAM}}
+    },
+)
+async def submit_turn(request: HttpRequest, body: TurnIn, idempotency_key: IdempotencyKey = None) -> Any:
+    """Say something. Answers at once with the turn, or with its events where ``stream`` is true."""
+    actor = actor_of(request)
+    turn = await turns.submit(
+        actor=actor,
+        text=body.input,
+        session_id=body.session_id,
+        agent=body.agent,
+        idempotency=idempotency_of(idempotency_key, body),
+    )
+    if body.stream:
+        return sse.response_of(await turns.follow(actor=actor, turn_id=turn.id, after=0))
+    return Status(201, turn)
+
+
+@router.get("", response={200: Page[TurnOut], **PROBLEMS})
+@in_tenant_of_actor
+def list_turns(request: HttpRequest, page: Query[PageQuery], session_id: UUID | None = None) -> Any:
+    """The caller's turns, newest first; of one session where it is named."""
+    return page_of(selectors.turn_list(actor=actor_of(request), session_id=session_id), page)
+
+
+@router.get("/{uuid:turn_id}", response={200: TurnOut, **PROBLEMS})
+@in_tenant_of_actor
+def read_turn(request: HttpRequest, turn_id: UUID) -> Any:
+    return selectors.turn_get(actor=actor_of(request), turn_id=turn_id)
+
+
+@router.post("/{uuid:turn_id}/cancel", response={202: TurnOut, 503: Problem, **PROBLEMS})
+async def cancel_turn(request: HttpRequest, turn_id: UUID) -> Any:
+    """Ask the turn to stop. Its state says when it did; what is over stays as it is."""
+    return Status(202, await turns.cancel(actor=actor_of(request), turn_id=turn_id))
+
+
+@router.post("/{uuid:turn_id}/retry", response={201: TurnOut, 409: Problem, 503: Problem, **PROBLEMS})
+async def retry_turn(request: HttpRequest, turn_id: UUID) -> Any:
+    """Answer the same message again, after the session's last turn failed or was cancelled."""
+    return Status(201, await turns.retry(actor=actor_of(request), turn_id=turn_id))
+
+
+@router.get(
+    "/{uuid:turn_id}/events",
+    response={**PROBLEMS, 503: Problem},
+    openapi_extra={"responses": {200: {"description": "The turn's events.", "content": EVENT_STREAM}}},
+)
+async def follow_turn(
+    request: HttpRequest, turn_id: UUID, after: After = None, last_event_id: LastEventId = None
+) -> Any:
+    """The turn's events behind the cursor as they come, until its final one."""
+    events = await turns.follow(
+        actor=actor_of(request), turn_id=turn_id, after=sse.cursor_of(last_event_id, after)
+    )
+    return sse.response_of(events)

@@ -1,0 +1,40 @@
+"""The gateway as a host: turns run as asyncio tasks beside its requests."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID
+
+import structlog
+
+from .runner import run_turn
+
+logger = structlog.get_logger(__name__)
+
+_running: set[asyncio.Task[None]] = set()
+
+
+def start(turn_id: UUID, tenant_id: UUID) -> None:
+    """Run a turn in this process. Returns at once; the turn outlives the request that began it."""
+    task = asyncio.create_task(run_turn(turn_id, tenant_id), name=f"turn {turn_id}")
+    _running.add(task)
+    task.add_done_callback(_ended)
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    _running.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        # The turn stays queued or leased in its row: the scheduler's sweep ends it.
+        logger.error("turn.host_failed", task=task.get_name(), exc_info=error)
+
+
+async def drain(seconds: float) -> None:
+    """Let running turns go on for ``seconds``, then end the rest as failed, to be tried again."""
+    running = set(_running)
+    if not running:
+        return
+    logger.info("turns.draining", turns=len(running), seconds=seconds)
+    _, late = await asyncio.wait(running, timeout=seconds)
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*late, return_exceptions=True)

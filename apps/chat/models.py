@@ -1,0 +1,71 @@
+"""Turns."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+
+from somaagent.tenancy.fields import IdempotentCreate, TenantOwned
+
+
+class TurnState(models.TextChoices):
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+OPEN_STATES = [TurnState.QUEUED, TurnState.RUNNING]
+
+
+class Turn(TenantOwned, IdempotentCreate):
+    """One user input up to the final answer. The row is the truth; events and jobs carry its id.
+
+    While it runs, ``lease_owner`` is the process that runs it, until ``lease_expires_at``, which it
+    keeps moving on. A lease that ran out means that the process is gone.
+    """
+
+    session = models.ForeignKey("agent_sessions.Session", on_delete=models.CASCADE, related_name="turns")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    input_message = models.ForeignKey("agent_sessions.Message", on_delete=models.CASCADE, related_name="+")
+    output_message = models.OneToOneField(
+        "agent_sessions.Message", on_delete=models.CASCADE, null=True, blank=True, related_name="+"
+    )
+    attempt = models.PositiveSmallIntegerField(default=0)
+    state = models.CharField(max_length=16, choices=TurnState.choices, default=TurnState.QUEUED)
+    lease_owner = models.CharField(max_length=100, blank=True)
+    lease_expires_at = models.DateTimeField(null=True, blank=True)
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    error_code = models.CharField(max_length=64, blank=True)
+    error_message = models.CharField(max_length=500, blank=True)
+    error_retryable = models.BooleanField(default=False)
+    input_tokens = models.PositiveIntegerField(default=0)
+    cached_tokens = models.PositiveIntegerField(default=0)
+    output_tokens = models.PositiveIntegerField(default=0)
+    reasoning_tokens = models.PositiveIntegerField(default=0)
+    last_event = models.PositiveIntegerField(default=0, help_text="The sequence number of its final event.")
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        indexes: ClassVar = [
+            models.Index(fields=["session", "-id"], name="turn_of_session"),
+            models.Index(
+                fields=["lease_expires_at"],
+                condition=models.Q(state__in=OPEN_STATES),
+                name="turn_open_by_lease",
+            ),
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["tenant", "user", "idempotency_key"], name="turn_submitted_once"),
+            models.UniqueConstraint(
+                fields=["session"], condition=models.Q(state__in=OPEN_STATES), name="turn_one_open_a_session"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"Turn {self.id} ({self.state})"

@@ -1,0 +1,62 @@
+"""What the API takes and gives."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from ninja import Schema
+from pydantic import Field
+
+from somaagent.web.text import Slug, Text
+
+from .models import Turn
+
+
+class TurnIn(Schema):
+    input: Annotated[Text, Field(min_length=1, description="What the user says.")]
+    session_id: Annotated[UUID | None, Field(description="Left out: a new session begins.")] = None
+    agent: Annotated[Slug | None, Field(description="For a new session: the agent's slug.")] = None
+    stream: Annotated[bool, Field(description="True: answer with the turn's events (text/event-stream).")] = (
+        False
+    )
+
+
+class UsageOut(Schema):
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+
+
+class TurnError(Schema):
+    code: str
+    message: str
+    retryable: bool
+
+
+class TurnOut(Schema):
+    id: UUID
+    session_id: UUID
+    state: str
+    output: str | None
+    usage: UsageOut
+    error: TurnError | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @staticmethod
+    def resolve_output(turn: Turn) -> str | None:
+        return turn.output_message.text if turn.output_message else None
+
+    @staticmethod
+    def resolve_usage(turn: Turn) -> Turn:
+        return turn
+
+    @staticmethod
+    def resolve_error(turn: Turn) -> TurnError | None:
+        if not turn.error_code:
+            return None
+        return TurnError(code=turn.error_code, message=turn.error_message, retryable=turn.error_retryable)

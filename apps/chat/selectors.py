@@ -1,0 +1,45 @@
+"""Reads on turns. All run inside the tenant's scope."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from somaagent.errors import not_found
+from somaagent.tenancy.actor import Actor
+
+from .models import OPEN_STATES, Turn
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+
+def turn_get(*, actor: Actor, turn_id: UUID) -> Turn:
+    turn = turns_of(actor).filter(id=turn_id).first()
+    if turn is None:
+        raise not_found("turn")
+    return turn
+
+
+def turn_list(*, actor: Actor, session_id: UUID | None) -> QuerySet[Turn]:
+    turns = turns_of(actor)
+    return turns.filter(session_id=session_id) if session_id else turns
+
+
+def turn_last(*, actor: Actor, session_id: UUID) -> Turn | None:
+    """The session's newest turn: the one that may be running or may be retried."""
+    return turns_of(actor).filter(session_id=session_id).order_by("-id").first()
+
+
+def turn_is_open(*, turn_id: UUID) -> bool:
+    return Turn.objects.filter(id=turn_id, state__in=OPEN_STATES).exists()
+
+
+def open_turn_ids(*, session_id: UUID) -> list[UUID]:
+    return list(
+        Turn.objects.filter(session_id=session_id, state__in=OPEN_STATES).values_list("id", flat=True)
+    )
+
+
+def turns_of(actor: Actor) -> QuerySet[Turn]:
+    return Turn.objects.filter(user_id=actor.user_id).select_related("output_message")

@@ -1,0 +1,48 @@
+"""Server-sent events (WHATWG HTML, section 9.2) out of a turn's records."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from django.http import StreamingHttpResponse
+
+from somaagent.errors import invalid
+from somaagent.observability import metrics
+
+from .stream import Record
+
+HEARTBEAT = b": still here\n\n"
+# The largest integer that every JSON reader keeps exact (RFC 8259, section 6).
+LARGEST_CURSOR = 2**53 - 1
+CURSOR_DIGITS = 16
+
+
+def response_of(events: AsyncIterator[Record | None]) -> StreamingHttpResponse:
+    response = StreamingHttpResponse(_encoded(events), content_type="text/event-stream")
+    response["Cache-Control"] = "no-store"
+    response["X-Accel-Buffering"] = "no"
+    return response
+
+
+async def _encoded(events: AsyncIterator[Record | None]) -> AsyncIterator[bytes]:
+    metrics.STREAMS_OPEN.inc()
+    try:
+        async with aclosing(events) as records:  # type: ignore[type-var]  # every iterator of ours is a generator
+            async for record in records:
+                yield HEARTBEAT if record is None else encode(record)
+    finally:
+        metrics.STREAMS_OPEN.dec()
+
+
+def encode(record: Record) -> bytes:
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (record.sequence, record.type.encode(), record.data)
+
+
+def cursor_of(last_event_id: str | None, after: int | None) -> int:
+    """Where a client left off: ``Last-Event-ID``, which a browser sends by itself, else ``?after=``."""
+    if last_event_id is None or last_event_id == "":
+        return after or 0
+    if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= CURSOR_DIGITS):
+        raise invalid("header.Last-Event-ID", "Send the id of the last event that came, a whole number.")
+    return min(int(last_event_id), LARGEST_CURSOR)

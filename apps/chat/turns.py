@@ -1,0 +1,120 @@
+"""What callers do with turns: submit, retry, cancel, follow. One call each for views, pages and consumers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import orjson
+
+from somaagent.agent.events import TurnCancelled, TurnCompleted, TurnEvent, TurnFailed
+from somaagent.agent.messages import Usage
+from somaagent.tenancy.actor import Actor
+from somaagent.tenancy.idempotency import Idempotency
+from somaagent.tenancy.scope import in_tenant
+
+from . import host, selectors, services, stream
+from .models import OPEN_STATES, Turn, TurnState
+from .stream import Record
+
+TRIMMED = "history.trimmed"
+
+
+async def submit(
+    *,
+    actor: Actor,
+    text: str,
+    session_id: UUID | None = None,
+    agent: str | None = None,
+    idempotency: Idempotency | None = None,
+) -> Turn:
+    """Keep a user's message and begin to answer it in this process."""
+    turn, new = await in_tenant(
+        actor.tenant_id,
+        services.turn_submit,
+        actor=actor,
+        text=text,
+        session_id=session_id,
+        agent=agent,
+        idempotency=idempotency,
+    )
+    if new:
+        host.start(turn.id, actor.tenant_id)
+    return turn
+
+
+async def retry(*, actor: Actor, turn_id: UUID) -> Turn:
+    """Answer the same message again."""
+    turn = await in_tenant(actor.tenant_id, services.turn_retry, actor=actor, turn_id=turn_id)
+    host.start(turn.id, actor.tenant_id)
+    return turn
+
+
+async def cancel(*, actor: Actor, turn_id: UUID) -> Turn:
+    """Ask a turn to stop. It is ``cancelled`` once its host says so; one that nobody took is at once."""
+    turn = await in_tenant(actor.tenant_id, services.turn_cancel, actor=actor, turn_id=turn_id)
+    if turn.state == TurnState.RUNNING:
+        await stream.request_cancel(turn.id)
+    elif turn.state == TurnState.CANCELLED and await stream.last(turn.id) is None:
+        await stream.append(turn.id, _record(1, TurnCancelled()))
+    return turn
+
+
+async def follow(*, actor: Actor, turn_id: UUID, after: int) -> AsyncIterator[Record | None]:
+    """The turn's events behind the cursor, to its end. Raises ``not_found`` before the first.
+
+    None says that nothing happened for a while. Where events are no longer kept, ``history.trimmed``
+    says so, and the final event comes from the turn's row.
+    """
+    turn = await in_tenant(actor.tenant_id, selectors.turn_get, actor=actor, turn_id=turn_id)
+    return _events(actor, turn, after)
+
+
+async def _events(actor: Actor, turn: Turn, after: int) -> AsyncIterator[Record | None]:
+    if turn.state not in OPEN_STATES and await _final_of(turn) is None:
+        for record in _rebuilt(turn, after):
+            yield record
+        return
+    if after and (last := await _final_of(turn)) and last.sequence <= after:
+        return
+    async for record in stream.follow(turn.id, after):
+        if record is None and (ended := await _ended_unsaid(actor, turn)):
+            for rebuilt in _rebuilt(ended, after):
+                yield rebuilt
+            return
+        if record is not None:
+            if record.sequence > after + 1:
+                yield Record(record.sequence - 1, TRIMMED, orjson.dumps({"first": record.sequence}))
+            after = record.sequence
+        yield record
+
+
+async def _final_of(turn: Turn) -> Record | None:
+    last = await stream.last(turn.id)
+    return last if last and last.final else None
+
+
+async def _ended_unsaid(actor: Actor, turn: Turn) -> Turn | None:
+    """The turn, if it ended and its stream does not tell: Valkey lost it, or a host died between the two."""
+    now = await in_tenant(actor.tenant_id, selectors.turn_get, actor=actor, turn_id=turn.id)
+    return now if now.state not in OPEN_STATES and await _final_of(now) is None else None
+
+
+def _rebuilt(turn: Turn, after: int) -> list[Record]:
+    final = max(turn.last_event, after + 2)
+    trimmed = orjson.dumps({"first": final})
+    return [Record(final - 1, TRIMMED, trimmed), _record(final, _ending(turn))]
+
+
+def _ending(turn: Turn) -> TurnEvent:
+    if turn.state == TurnState.FAILED:
+        return TurnFailed(turn.error_code, turn.error_message, turn.error_retryable)
+    if turn.state == TurnState.CANCELLED:
+        return TurnCancelled()
+    usage = Usage(turn.input_tokens, turn.cached_tokens, turn.output_tokens, turn.reasoning_tokens)
+    message = turn.output_message
+    return TurnCompleted(message.text if message else "", usage, str(message.id) if message else None)
+
+
+def _record(sequence: int, event: TurnEvent) -> Record:
+    return Record(sequence, event.type, orjson.dumps(event.data()))

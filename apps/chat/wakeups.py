@@ -1,0 +1,83 @@
+"""Wake-ups between processes: one Valkey subscription for each event loop, however many wait on it.
+
+A wake-up says only “look again”; what there is to see stands in the turn's stream or row. One that
+got lost costs the waiter a look at its next heartbeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+
+from somaagent import valkey
+
+logger = structlog.get_logger(__name__)
+
+# Keeps the subscription open while nobody waits, so that the reader always has something to read.
+_IDLE_CHANNEL = "soma:idle"
+_RECONNECT_SECONDS = 0.5
+
+
+class Wakeups:
+    """Who waits for what in this event loop."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._pubsub = valkey.client().pubsub(ignore_subscribe_messages=True)
+        self._ready = asyncio.Event()
+        self._reader = asyncio.create_task(self._read(), name="wakeups")
+
+    @asynccontextmanager
+    async def on(self, channel: str) -> AsyncIterator[asyncio.Event]:
+        """An event that is set whenever somebody publishes on ``channel``; the waiter clears it."""
+        await self._ready.wait()
+        woken = asyncio.Event()
+        waiters = self._waiting.setdefault(channel, set())
+        waiters.add(woken)
+        try:
+            if len(waiters) == 1:
+                await self._pubsub.subscribe(channel)
+            yield woken
+        finally:
+            waiters.discard(woken)
+            if not waiters and self._waiting.get(channel) is waiters:
+                del self._waiting[channel]
+                await self._pubsub.unsubscribe(channel)
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                await self._pubsub.subscribe(_IDLE_CHANNEL)
+                self._ready.set()
+                # What was published while the connection was away is lost: everybody looks again.
+                self._wake_all()
+                while True:
+                    message = await self._pubsub.get_message(timeout=None)
+                    if message is not None:
+                        self._wake(message["channel"].decode())
+            except valkey.ERRORS as error:
+                logger.warning("wakeups.disconnected", error=str(error))
+                await asyncio.sleep(_RECONNECT_SECONDS)
+
+    def _wake(self, channel: str) -> None:
+        for woken in self._waiting.get(channel, ()):
+            woken.set()
+
+    def _wake_all(self) -> None:
+        for channel in self._waiting:
+            self._wake(channel)
+
+
+_of_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Wakeups] = weakref.WeakKeyDictionary()
+
+
+def wakeups() -> Wakeups:
+    """The running event loop's wake-ups."""
+    loop = asyncio.get_running_loop()
+    if loop not in _of_loop:
+        _of_loop[loop] = Wakeups()
+    return _of_loop[loop]

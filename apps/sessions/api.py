@@ -1,0 +1,88 @@
+"""``/api/v1``: agents, model profiles, sessions and their messages."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest
+from ninja import Query, Router, Status
+
+from somaagent.problems import PROBLEMS, Problem
+from somaagent.web.idempotency import IdempotencyKey, idempotency_of
+from somaagent.web.pagination import Page, PageQuery, page_of
+from somaagent.web.request import actor_of
+from somaagent.web.security import in_tenant_of_actor
+
+from . import selectors, services
+from .schemas import AgentOut, MessageOut, ModelProfileOut, SessionIn, SessionOut, SessionPatch
+
+router = Router()
+
+
+@router.get("/agents", response={200: Page[AgentOut], **PROBLEMS}, tags=["agents"])
+@in_tenant_of_actor
+def list_agents(request: HttpRequest, page: Query[PageQuery]) -> Any:
+    """Agents that can be spoken to."""
+    return page_of(selectors.agent_list(), page)
+
+
+@router.get("/model-profiles", response={200: Page[ModelProfileOut], **PROBLEMS}, tags=["agents"])
+@in_tenant_of_actor
+def list_model_profiles(request: HttpRequest, page: Query[PageQuery]) -> Any:
+    """Ways to reach models."""
+    return page_of(selectors.model_profile_list(), page)
+
+
+@router.get("/sessions", response={200: Page[SessionOut], **PROBLEMS}, tags=["sessions"])
+@in_tenant_of_actor
+def list_sessions(request: HttpRequest, page: Query[PageQuery], archived: bool = False) -> Any:
+    """The caller's sessions, newest first."""
+    return page_of(selectors.session_list(actor=actor_of(request), archived=archived), page)
+
+
+@router.post("/sessions", response={201: SessionOut, 409: Problem, **PROBLEMS}, tags=["sessions"])
+@in_tenant_of_actor
+def create_session(request: HttpRequest, body: SessionIn, idempotency_key: IdempotencyKey = None) -> Any:
+    """Begin a conversation."""
+    return Status(
+        201,
+        services.session_create(
+            actor=actor_of(request),
+            agent=body.agent,
+            title=body.title,
+            idempotency=idempotency_of(idempotency_key, body),
+        ),
+    )
+
+
+@router.get("/sessions/{uuid:session_id}", response={200: SessionOut, **PROBLEMS}, tags=["sessions"])
+@in_tenant_of_actor
+def read_session(request: HttpRequest, session_id: UUID) -> Any:
+    return selectors.session_get(actor=actor_of(request), session_id=session_id)
+
+
+@router.patch("/sessions/{uuid:session_id}", response={200: SessionOut, **PROBLEMS}, tags=["sessions"])
+@in_tenant_of_actor
+def update_session(request: HttpRequest, session_id: UUID, body: SessionPatch) -> Any:
+    """Rename, archive, or bring back from the archive."""
+    return services.session_update(
+        actor=actor_of(request), session_id=session_id, title=body.title, archived=body.archived
+    )
+
+
+@router.delete("/sessions/{uuid:session_id}", response={204: None, **PROBLEMS}, tags=["sessions"])
+@in_tenant_of_actor
+def delete_session(request: HttpRequest, session_id: UUID) -> Any:
+    """Delete the session and all that was said in it. There is no way back."""
+    services.session_delete(actor=actor_of(request), session_id=session_id)
+    return Status(204, None)
+
+
+@router.get(
+    "/sessions/{uuid:session_id}/messages", response={200: Page[MessageOut], **PROBLEMS}, tags=["sessions"]
+)
+@in_tenant_of_actor
+def list_messages(request: HttpRequest, session_id: UUID, page: Query[PageQuery]) -> Any:
+    """What was said, newest first."""
+    return page_of(selectors.message_list(actor=actor_of(request), session_id=session_id), page)

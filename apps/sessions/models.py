@@ -1,0 +1,125 @@
+"""Agents, the models that they speak with, and their conversations with users."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator, URLValidator
+from django.db import models
+
+from somaagent.tenancy.fields import IdempotentCreate, TenantOwned
+
+SECRET_NAME = RegexValidator(r"^models/[a-z0-9][a-z0-9-]{0,62}$", "Write it as models/<name>.")
+SECONDS = [MinValueValidator(0.1), MaxValueValidator(3600)]
+
+
+class Protocol(models.TextChoices):
+    OPENAI_COMPATIBLE = "openai_compatible", "OpenAI-compatible"
+
+
+class ModelProfile(TenantOwned):
+    """A way to reach a model."""
+
+    slug = models.SlugField(max_length=63)
+    name = models.CharField(max_length=200)
+    protocol = models.CharField(max_length=32, choices=Protocol.choices, default=Protocol.OPENAI_COMPATIBLE)
+    base_url = models.CharField(
+        "base URL",
+        max_length=500,
+        validators=[URLValidator(schemes=["http", "https"])],
+        help_text="Up to and with the version, for example https://api.openai.com/v1",
+    )
+    model = models.CharField(max_length=200, help_text="The model's name at that server.")
+    secret_name = models.CharField(
+        max_length=80,
+        blank=True,
+        validators=[SECRET_NAME],
+        help_text="Where Vault keeps its API key, for example models/openai (set it with: manage.py secret set "
+        "models/openai). Empty: the server needs none.",
+    )
+    max_output_tokens = models.PositiveIntegerField(default=1024, validators=[MinValueValidator(1)])
+    temperature = models.FloatField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0), MaxValueValidator(2)],
+        help_text="Empty: the server's own.",
+    )
+    connect_seconds = models.FloatField(default=5, validators=SECONDS, help_text="To open a connection.")
+    first_token_seconds = models.FloatField(default=60, validators=SECONDS, help_text="To the first token.")
+    idle_seconds = models.FloatField(default=30, validators=SECONDS, help_text="Between two tokens.")
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["tenant", "slug"], name="model_profile_slug")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Agent(TenantOwned):
+    """Who answers: instructions and a model profile."""
+
+    slug = models.SlugField(max_length=63)
+    name = models.CharField(max_length=200)
+    instructions = models.TextField(blank=True, help_text="What the model is told before the conversation.")
+    model_profile = models.ForeignKey(ModelProfile, on_delete=models.PROTECT, related_name="agents")
+    is_default = models.BooleanField(default=False, help_text="Answers where no agent is named.")
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["tenant", "slug"], name="agent_slug"),
+            models.UniqueConstraint(
+                fields=["tenant"], condition=models.Q(is_default=True), name="agent_one_default_a_tenant"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Session(TenantOwned, IdempotentCreate):
+    """A conversation between a user and an agent."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="sessions")
+    title = models.CharField(max_length=200, blank=True)
+    archived_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        indexes: ClassVar = [
+            models.Index(fields=["tenant", "user", "-id"], name="session_of_user"),
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["tenant", "user", "idempotency_key"], name="session_created_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.title or f"Session {self.id}"
+
+
+class MessageRole(models.TextChoices):
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class Message(TenantOwned):
+    """What one side said. ``complete`` is false for an answer that was stopped or cut off."""
+
+    session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="messages")
+    role = models.CharField(max_length=16, choices=MessageRole.choices)
+    text = models.TextField()
+    complete = models.BooleanField(default=True)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        indexes: ClassVar = [models.Index(fields=["session", "-id"], name="message_of_session")]
+
+    def __str__(self) -> str:
+        return f"{self.role}: {self.text[:60]}"

@@ -1,0 +1,69 @@
+"""What the API takes and gives."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from ninja import Schema
+from pydantic import Field
+
+from somaagent.web.text import Slug, Title
+
+from .models import Agent, Session
+
+
+class ModelProfileOut(Schema):
+    id: UUID
+    slug: str
+    name: str
+    protocol: str
+    base_url: str
+    model: str
+    max_output_tokens: int
+    temperature: float | None
+
+
+class AgentOut(Schema):
+    id: UUID
+    slug: str
+    name: str
+    model_profile: str
+    is_default: bool
+
+    @staticmethod
+    def resolve_model_profile(agent: Agent) -> str:
+        return agent.model_profile.slug
+
+
+class SessionIn(Schema):
+    agent: Annotated[
+        Slug | None, Field(description="Slug of the agent; the default one where it is left out.")
+    ] = None
+    title: Annotated[Title, Field(description="Empty: taken from the first message.")] = ""
+
+
+class SessionPatch(Schema):
+    title: Title | None = None
+    archived: bool | None = None
+
+
+class SessionOut(Schema):
+    id: UUID
+    title: str
+    agent: str
+    created_at: datetime
+    archived_at: datetime | None
+
+    @staticmethod
+    def resolve_agent(session: Session) -> str:
+        return session.agent.slug
+
+
+class MessageOut(Schema):
+    id: UUID
+    role: str
+    text: str
+    complete: bool
+    created_at: datetime

@@ -1,0 +1,106 @@
+"""Writes on sessions and messages. All run inside the tenant's scope."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from somaagent.errors import Kind, SomaError
+from somaagent.tenancy.actor import Actor
+from somaagent.tenancy.idempotency import Idempotency
+
+from . import selectors
+from .models import Agent, Message, MessageRole, ModelProfile, Session
+
+TITLE_LENGTH = 60
+
+
+def session_create(
+    *, actor: Actor, agent: str | None = None, title: str = "", idempotency: Idempotency | None = None
+) -> Session:
+    """A new session with the named agent, or the default one."""
+    chosen = selectors.agent_get(slug=agent)
+    mine = Session.objects.filter(user_id=actor.user_id).select_related("agent")
+    if idempotency and (existing := idempotency.find(mine)):
+        return existing
+    try:
+        with transaction.atomic():
+            return Session.objects.create(
+                tenant_id=actor.tenant_id,
+                user_id=actor.user_id,
+                agent=chosen,
+                title=title,
+                **(idempotency.columns() if idempotency else {}),
+            )
+    except IntegrityError:
+        # The same key, sent twice at once: the other one was first.
+        if idempotency and (existing := idempotency.find(mine)):
+            return existing
+        raise
+
+
+def session_update(
+    *, actor: Actor, session_id: UUID, title: str | None = None, archived: bool | None = None
+) -> Session:
+    """Rename, archive or bring back; None leaves a fact as it is."""
+    session = selectors.session_get(actor=actor, session_id=session_id)
+    if title is not None:
+        session.title = title
+    if archived is not None:
+        session.archived_at = (session.archived_at or timezone.now()) if archived else None
+    session.save(update_fields=["title", "archived_at"])
+    return session
+
+
+def session_delete(*, actor: Actor, session_id: UUID) -> None:
+    """Delete the session with all that was said in it."""
+    selectors.session_get(actor=actor, session_id=session_id).delete()
+
+
+def message_from_user(*, session: Session, text: str) -> Message:
+    """Keep what a user said. The first message gives an unnamed session its title."""
+    if session.archived_at is not None:
+        raise SomaError(Kind.CONFLICT, "session_archived", "This session is archived: bring it back first.")
+    if not session.title:
+        session.title = _title(text)
+        session.save(update_fields=["title"])
+    return Message.objects.create(
+        tenant_id=session.tenant_id, session=session, role=MessageRole.USER, text=text
+    )
+
+
+def message_from_agent(*, tenant_id: UUID, session_id: UUID, text: str, complete: bool) -> Message:
+    return Message.objects.create(
+        tenant_id=tenant_id, session_id=session_id, role=MessageRole.ASSISTANT, text=text, complete=complete
+    )
+
+
+def _title(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1].rstrip() + "…"
+
+
+def model_profile_ensure(*, tenant_id: UUID, slug: str, **facts: str | int | float) -> ModelProfile:
+    """The profile of that name with these facts, made or brought up to date."""
+    profile, _ = ModelProfile.objects.update_or_create(tenant_id=tenant_id, slug=slug, defaults=facts)
+    return profile
+
+
+def agent_ensure(
+    *, tenant_id: UUID, slug: str, name: str, instructions: str, model_profile: ModelProfile
+) -> Agent:
+    """The tenant's first agent. One that is there, and what an operator made of it, is left alone."""
+    first = not Agent.objects.filter(is_default=True).exists()
+    agent, _ = Agent.objects.get_or_create(
+        tenant_id=tenant_id,
+        slug=slug,
+        defaults={
+            "name": name,
+            "instructions": instructions,
+            "model_profile": model_profile,
+            "is_default": first,
+        },
+    )
+    return agent

@@ -1,0 +1,29 @@
+"""The one who asks, as every service receives it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from somaagent.errors import Kind, SomaError
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """An authenticated user in a tenant. Both come from the credential alone."""
+
+    tenant_id: UUID
+    user_id: UUID
+    role: str
+    scopes: frozenset[str]
+    via: Literal["api_key", "browser"]
+
+    def require(self, scope: str) -> None:
+        """Raise ``forbidden`` unless the credential carries ``scope``."""
+        if scope not in self.scopes:
+            raise SomaError(
+                Kind.FORBIDDEN,
+                "scope_missing",
+                f"This credential lacks the scope “{scope}”: use one that has it.",
+            )

@@ -1,0 +1,45 @@
+"""Columns that every table of ours has, and text that PostgreSQL can hold."""
+
+from __future__ import annotations
+
+import uuid
+
+import uuid_utils.compat
+from django.db import models
+
+
+def uuid7() -> uuid.UUID:
+    """A new UUIDv7 (RFC 9562): sorts by the millisecond in which it was made."""
+    return uuid_utils.compat.uuid7()
+
+
+class Identified(models.Model):
+    """UUIDv7 key and creation time. Newest first is ``-id``: the key sorts by time."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True, editable=False)
+
+    class Meta:
+        abstract = True
+
+
+class TenantOwned(Identified):
+    """A row that belongs to one tenant. Its table has a row-level security policy (see ``rls``)."""
+
+    tenant = models.ForeignKey("tenancy.Tenant", on_delete=models.CASCADE, editable=False, related_name="+")
+
+    class Meta:
+        abstract = True
+
+
+class IdempotentCreate(models.Model):
+    """What a POST with an ``Idempotency-Key`` leaves behind, so that its repetition finds the first.
+
+    ``request_digest`` is SHA-256 over the request: the same key with another request is an error.
+    """
+
+    idempotency_key = models.CharField(max_length=200, null=True, editable=False)  # noqa: DJ001 absent keys never collide
+    request_digest = models.BinaryField(max_length=32, null=True, editable=False)
+
+    class Meta:
+        abstract = True

@@ -1,0 +1,93 @@
+"""Who asks: tenants, users, memberships and API keys."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.contrib.auth.models import AbstractUser, UserManager
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models.functions import Lower
+
+from .fields import Identified, TenantOwned, uuid7
+
+
+class Role(models.TextChoices):
+    OWNER = "owner"
+    ADMIN = "admin"
+    MEMBER = "member"
+    VIEWER = "viewer"
+
+
+class Scope(models.TextChoices):
+    """What an API key may do: read what its user sees, or write (which spends) as well."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+def default_scopes() -> list[str]:
+    return [Scope.READ.value, Scope.WRITE.value]
+
+
+class Tenant(Identified):
+    """An organisation. STANDALONE has one row of these, SAAS many."""
+
+    slug = models.SlugField(max_length=63, unique=True)
+    name = models.CharField(max_length=200)
+    suspended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class User(AbstractUser):
+    """A person. Belongs to tenants by memberships; ``is_staff`` opens the operators' admin."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    password_is_one_time = models.BooleanField(
+        default=False,
+        help_text="The password was handed out by the system: it is changed at the next sign-in.",
+    )
+
+    objects: ClassVar[UserManager[User]] = UserManager()
+
+    class Meta(AbstractUser.Meta):
+        constraints: ClassVar = [models.UniqueConstraint(Lower("username"), name="user_username_any_case")]
+
+
+class Membership(TenantOwned):
+    """A user's place in a tenant."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=16, choices=Role.choices, default=Role.MEMBER)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["tenant", "user"], name="membership_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user} ({self.role})"
+
+
+class ApiKey(TenantOwned):
+    """A bearer credential. Only its SHA-256 is kept: 256 random bits need no slow hash."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
+    name = models.CharField(max_length=200)
+    prefix = models.CharField(
+        max_length=16, editable=False, help_text="The first characters, to tell keys apart."
+    )
+    digest = models.BinaryField(max_length=32, unique=True, editable=False)
+    scopes = ArrayField(models.CharField(max_length=32, choices=Scope.choices), default=default_scopes)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["tenant", "user", "-id"], name="api_key_of_user")]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"

@@ -1,0 +1,63 @@
+"""Row-level security: what a migration says to keep a table's tenants apart.
+
+The application connects as a member of ``somaagent_runtime``, which owns no table and so is bound
+by the policies; migrations run as the owner, which is not. The tenant is a transaction-local
+setting (``scope``); unset, it compares with NULL and no row is seen or written.
+PostgreSQL 18, "Row Security Policies".
+"""
+
+from __future__ import annotations
+
+from django.db.migrations.operations import RunSQL
+
+RUNTIME_ROLE = "somaagent_runtime"
+TENANT_SETTING = "soma.tenant_id"
+CURRENT_TENANT = f"NULLIF(current_setting('{TENANT_SETTING}', true), '')::uuid"
+
+
+def tenant_policy(table: str, column: str = "tenant_id") -> RunSQL:
+    """The policy that shows a tenant its own rows of ``table`` and takes only such rows from it."""
+    return RunSQL(
+        sql=[
+            f'ALTER TABLE "{table}" ENABLE ROW LEVEL SECURITY',
+            f'CREATE POLICY tenant_isolation ON "{table}" '
+            f'USING ("{column}" = {CURRENT_TENANT}) WITH CHECK ("{column}" = {CURRENT_TENANT})',
+        ],
+        reverse_sql=[
+            f'DROP POLICY tenant_isolation ON "{table}"',
+            f'ALTER TABLE "{table}" DISABLE ROW LEVEL SECURITY',
+        ],
+    )
+
+
+def runtime_grants() -> RunSQL:
+    """Rows of every table, made and to be made by this owner, for the application's role."""
+    rights = "SELECT, INSERT, UPDATE, DELETE"
+    return RunSQL(
+        sql=[
+            f"GRANT USAGE ON SCHEMA public TO {RUNTIME_ROLE}",
+            f"GRANT {rights} ON ALL TABLES IN SCHEMA public TO {RUNTIME_ROLE}",
+            f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {RUNTIME_ROLE}",
+            f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT {rights} ON TABLES TO {RUNTIME_ROLE}",
+            f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT USAGE ON SEQUENCES TO {RUNTIME_ROLE}",
+        ],
+        reverse_sql=[
+            f"ALTER DEFAULT PRIVILEGES IN SCHEMA public REVOKE {rights} ON TABLES FROM {RUNTIME_ROLE}",
+            f"ALTER DEFAULT PRIVILEGES IN SCHEMA public REVOKE USAGE ON SEQUENCES FROM {RUNTIME_ROLE}",
+            f"REVOKE {rights} ON ALL TABLES IN SCHEMA public FROM {RUNTIME_ROLE}",
+            f"REVOKE USAGE ON ALL SEQUENCES IN SCHEMA public FROM {RUNTIME_ROLE}",
+        ],
+    )
+
+
+def definer_function(signature: str, returns: str, body: str) -> RunSQL:
+    """What must come before the tenant is known. It runs as the owner, and only the runtime may call it."""
+    return RunSQL(
+        sql=[
+            f"CREATE FUNCTION {signature} RETURNS {returns} LANGUAGE sql SECURITY DEFINER "
+            f"SET search_path = public, pg_temp AS $${body}$$",
+            f"REVOKE ALL ON FUNCTION {signature} FROM PUBLIC",
+            f"GRANT EXECUTE ON FUNCTION {signature} TO {RUNTIME_ROLE}",
+        ],
+        reverse_sql=[f"DROP FUNCTION {signature}"],
+    )

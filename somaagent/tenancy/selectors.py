@@ -1,0 +1,59 @@
+"""Reads: who a credential stands for."""
+
+from __future__ import annotations
+
+import hashlib
+from uuid import UUID
+
+from django.db import connection
+
+from .actor import Actor
+from .models import Role, Scope, Tenant
+
+ALL_SCOPES = frozenset(Scope.values)
+VIEWER_SCOPES = frozenset({Scope.READ.value})
+
+
+def scopes_of(role: str, granted: frozenset[str] = ALL_SCOPES) -> frozenset[str]:
+    """What a role leaves of the scopes that a credential was granted."""
+    return granted & VIEWER_SCOPES if role == Role.VIEWER else granted
+
+
+def key_digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+def actor_by_api_key(key: str) -> Actor | None:
+    """The actor of a live key; None when it is unknown, expired, revoked, or its user or tenant is off.
+
+    Notes, at most once a minute, that the key was used.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM tenancy_actor_by_api_key(%s)", [key_digest(key)])
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    tenant_id, user_id, role, scopes = row
+    return Actor(
+        tenant_id=tenant_id,
+        user_id=user_id,
+        role=role,
+        scopes=scopes_of(role, frozenset(scopes)),
+        via="api_key",
+    )
+
+
+def actor_by_user(user_id: UUID) -> Actor | None:
+    """The actor of a signed-in user: their first membership in a tenant that is not suspended."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM tenancy_actor_by_user(%s)", [user_id])
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    tenant_id, role = row
+    return Actor(tenant_id=tenant_id, user_id=user_id, role=role, scopes=scopes_of(role), via="browser")
+
+
+def tenant_ids() -> list[UUID]:
+    """Every tenant, for the work that the platform does by itself in each of them."""
+    return list(Tenant.objects.order_by("id").values_list("id", flat=True))

@@ -1,0 +1,82 @@
+"""Writes: tenants, users, memberships, API keys."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+from uuid import UUID
+
+from django.utils import timezone
+
+from somaagent.errors import not_found
+
+from .actor import Actor
+from .models import ApiKey, Membership, Role, Tenant, User, default_scopes
+from .scope import tenant_scope
+from .selectors import key_digest
+
+KEY_PREFIX = "sa_"
+KEY_BYTES = 32
+PREFIX_SHOWN = 11
+ONE_TIME_PASSWORD_BYTES = 15
+
+
+def tenant_create(*, slug: str, name: str) -> Tenant:
+    return Tenant.objects.create(slug=slug, name=name)
+
+
+def user_create(*, username: str, password: str, is_staff: bool = False, one_time: bool = False) -> User:
+    """A user who signs in with ``password``; ``one_time`` makes them choose another at once."""
+    return User.objects.create_user(
+        username=username,
+        password=password,
+        is_staff=is_staff,
+        is_superuser=is_staff,
+        password_is_one_time=one_time,
+    )
+
+
+def user_set_password(*, user: User, password: str, one_time: bool = False) -> None:
+    user.set_password(password)
+    user.password_is_one_time = one_time
+    user.save(update_fields=["password", "password_is_one_time"])
+
+
+def one_time_password() -> str:
+    """120 random bits, in characters that a person can type."""
+    return secrets.token_urlsafe(ONE_TIME_PASSWORD_BYTES)
+
+
+def membership_create(*, tenant: Tenant, user: User, role: Role) -> Membership:
+    with tenant_scope(tenant.id):
+        return Membership.objects.create(tenant=tenant, user=user, role=role)
+
+
+def api_key_create(
+    *,
+    tenant_id: UUID,
+    user_id: UUID,
+    name: str,
+    scopes: list[str] | None = None,
+    expires_at: datetime | None = None,
+) -> tuple[ApiKey, str]:
+    """A new key and its text. The text is not kept: this is the one time that it can be shown."""
+    text = KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES)
+    with tenant_scope(tenant_id):
+        key = ApiKey.objects.create(
+            tenant_id=tenant_id,
+            user_id=user_id,
+            name=name,
+            prefix=text[:PREFIX_SHOWN],
+            digest=key_digest(text),
+            scopes=scopes or default_scopes(),
+            expires_at=expires_at,
+        )
+    return key, text
+
+
+def api_key_revoke(*, actor: Actor, key_id: UUID) -> None:
+    with tenant_scope(actor.tenant_id):
+        changed = ApiKey.objects.filter(id=key_id, revoked_at=None).update(revoked_at=timezone.now())
+    if not changed:
+        raise not_found("API key")

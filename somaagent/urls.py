@@ -1,0 +1,25 @@
+"""Every HTTP address."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path
+
+from somaagent.api import api
+from somaagent.observability.metrics import view as metrics
+from somaagent.web import fallback, health
+
+urlpatterns = [
+    path("api/v1/", api.urls),
+    path("v1/health", health.health),
+    path("healthz", health.healthz),
+    path("readyz", health.readyz),
+    path("metrics", metrics),
+    path("admin/", admin.site.urls),
+    path("", include("apps.chat.urls")),
+]
+
+handler400 = fallback.bad_request
+handler403 = fallback.forbidden
+handler404 = fallback.missing
+handler500 = fallback.crashed

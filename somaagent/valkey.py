@@ -1,0 +1,60 @@
+"""Connections to Valkey: one asynchronous client for each event loop, one synchronous for each process."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import weakref
+from typing import Any
+
+import redis
+import redis.asyncio
+from django.conf import settings
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import ConnectionError as ValkeyConnectionError
+from redis.exceptions import TimeoutError as ValkeyTimeoutError
+from redis.retry import Retry
+
+# A restart of the server takes a second or two: commands wait it out, for about eight seconds.
+_BACKOFF = ExponentialWithJitterBackoff(base=0.05, cap=1.0)
+_RETRIES = 12
+_TIMEOUT_SECONDS = 5.0
+ERRORS = (ValkeyConnectionError, ValkeyTimeoutError)
+
+_clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def _options() -> dict[str, Any]:
+    valkey = settings.VALKEY
+    return {
+        "host": valkey["host"],
+        "port": valkey["port"],
+        "password": valkey["password"],
+        "ssl": valkey["tls"],
+        "socket_timeout": _TIMEOUT_SECONDS,
+        "socket_connect_timeout": _TIMEOUT_SECONDS,
+        "health_check_interval": 30,
+        "retry_on_error": list(ERRORS),
+    }
+
+
+def client() -> redis.asyncio.Redis:
+    """The client of the running event loop."""
+    loop = asyncio.get_running_loop()
+    if loop not in _clients:
+        _clients[loop] = redis.asyncio.Redis(**_options(), retry=AsyncRetry(_BACKOFF, _RETRIES))
+    return _clients[loop]
+
+
+def blocking_client() -> redis.Redis:
+    """The client of this process, for code that has no event loop."""
+    return _of_process(os.getpid())
+
+
+@functools.lru_cache(maxsize=1)
+def _of_process(_: int) -> redis.Redis:
+    return redis.Redis(**_options(), retry=Retry(_BACKOFF, _RETRIES))

@@ -1,0 +1,26 @@
+"""``Idempotency-Key`` as a request carries it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated
+
+from ninja import Header, Schema
+from pydantic import StringConstraints
+
+from somaagent.tenancy.idempotency import Idempotency
+
+IdempotencyKey = Annotated[
+    Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")] | None,
+    Header(
+        alias="Idempotency-Key",
+        description="The same key with the same body answers with what was made first.",
+    ),
+]
+
+
+def idempotency_of(key: str | None, body: Schema) -> Idempotency | None:
+    """What a service needs to find a repetition: the key, and SHA-256 over the body in its canonical form."""
+    if key is None:
+        return None
+    return Idempotency(key, hashlib.sha256(body.model_dump_json().encode()).digest())

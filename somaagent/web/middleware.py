@@ -1,0 +1,69 @@
+"""Each request's id, its place in the log, and who asks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+import structlog
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.conf import settings
+from django.http import HttpRequest, HttpResponseBase
+
+from somaagent.tenancy import selectors
+from somaagent.tenancy.fields import uuid7
+from somaagent.tenancy.scope import in_database
+
+from .authentication import actor_of_header
+from .request import Request
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+Handler = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
+
+
+class RequestContext:
+    """Names the request, authenticates it, and binds both to the log. Runs without a thread of its own."""
+
+    sync_capable = False
+    async_capable = True
+
+    def __init__(self, get_response: Handler) -> None:
+        if not iscoroutinefunction(get_response):
+            raise RuntimeError("SomaAgent is served over ASGI only.")
+        self.get_response = get_response
+        markcoroutinefunction(self)
+
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        ours = cast("Request", request)
+        ours.request_id = _request_id(request)
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=ours.request_id)
+        await _authenticate(ours)
+        response = await self.get_response(request)
+        response["X-Request-ID"] = ours.request_id
+        return response
+
+
+def _request_id(request: HttpRequest) -> str:
+    """The caller's own id where it is well formed, so that a proxy's log and ours speak of the same thing."""
+    given = request.headers.get("X-Request-ID", "")
+    return given if REQUEST_ID.fullmatch(given) else str(uuid7())
+
+
+async def _authenticate(request: Request) -> None:
+    """Set ``request.actor``. A bearer key decides alone: a bad one is not made good by a cookie."""
+    request.actor = None
+    request.bearer_refused = False
+    header = request.headers.get("Authorization", "")
+    if header:
+        request.actor = await actor_of_header(header)
+        request.bearer_refused = request.actor is None
+    elif settings.SESSION_COOKIE_NAME in request.COOKIES:
+        user = await request.auser()
+        if user.is_authenticated:
+            request.actor = await in_database(selectors.actor_by_user, user.pk)
+    if request.actor is not None:
+        structlog.contextvars.bind_contextvars(
+            tenant_id=str(request.actor.tenant_id), user_id=str(request.actor.user_id)
+        )

@@ -1,0 +1,51 @@
+"""How operations of the API say who may call them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest
+from ninja.security import HttpBearer
+from ninja.utils import check_csrf
+
+from somaagent.errors import Kind, SomaError
+from somaagent.tenancy.actor import Actor
+from somaagent.tenancy.models import Scope
+from somaagent.tenancy.scope import tenant_scope
+
+from .request import actor_of
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Credential(HttpBearer):
+    """A bearer key, or the browser's session with its CSRF token. Answers with the actor."""
+
+    def __call__(self, request: HttpRequest) -> Actor:
+        actor = actor_of(request)
+        unsafe = request.method not in SAFE_METHODS
+        if actor.via == "browser" and unsafe and check_csrf(request) is not None:
+            raise SomaError(
+                Kind.FORBIDDEN,
+                "csrf",
+                "The CSRF token is missing or old: reload the page, or use an API key.",
+                field="header.X-CSRFToken",
+            )
+        actor.require(Scope.WRITE if unsafe else Scope.READ)
+        return actor
+
+    def authenticate(self, request: HttpRequest, token: str) -> Actor:
+        return actor_of(request)
+
+
+def in_tenant_of_actor(view: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a synchronous operation as one transaction in its actor's tenant; an error rolls it back."""
+
+    @functools.wraps(view)
+    def scoped(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        with tenant_scope(actor_of(request).tenant_id):
+            return view(request, *args, **kwargs)
+
+    return scoped
