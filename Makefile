@@ -1,0 +1,53 @@
+# One command to run, one to test. `make help` lists them all.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help run status test check format smoke audit lock manage secret password api-key clean
+
+PYTHON := .venv/bin/python
+DATA := $(if $(SA01_DATA_DIR),$(SA01_DATA_DIR),.somaagent)
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+run: install-embedded  ## Start everything on this machine and chat (Ctrl-C stops it)
+	@exec $(PYTHON) -m somaagent.orchestrator run --embedded
+
+status: install-embedded  ## Ask a running SomaAgent how it is
+	@SA01_ENV_FILE=$(DATA)/environment $(PYTHON) -m somaagent.orchestrator status
+
+test: install-dev  ## Run every test, against real services
+	@$(PYTHON) -m pytest $(ARGS)
+
+check: install-dev  ## Format, lint, types, imports, migrations, configuration, infra, guards
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" .ci/check
+
+format: install-dev  ## Format the code and mend what the linter can
+	@.venv/bin/ruff format .
+	@.venv/bin/ruff check --fix .
+
+smoke: install-dev  ## Health, a turn, a resumed stream, metrics; on a running stack or its own
+	@$(PYTHON) -m tests.smoke $(ARGS)
+
+audit: install-dev  ## Look for known vulnerabilities in what is pinned
+	@for pins in base embedded dev; do .venv/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements/$$pins.txt || exit 1; done
+
+lock: install-dev  ## Pin requirements/*.in anew, with hashes (UPGRADE=1 takes newer versions)
+	@requirements/lock $(if $(UPGRADE),--upgrade)
+
+manage: install-embedded  ## Any manage.py command on the running stack: make manage ARGS="showmigrations"
+	@SA01_ENV_FILE=$(DATA)/environment $(PYTHON) manage.py $(ARGS)
+
+secret: install-embedded  ## Put a secret into Vault: make secret NAME=models/openai
+	@SA01_ENV_FILE=$(DATA)/environment $(PYTHON) manage.py secret set "$(NAME)"
+
+password: install-embedded  ## A new one-time password for the operator
+	@SA01_ENV_FILE=$(DATA)/environment $(PYTHON) manage.py operator_password $(ARGS)
+
+api-key: install-embedded  ## A new API key
+	@SA01_ENV_FILE=$(DATA)/environment $(PYTHON) manage.py create_api_key $(ARGS)
+
+clean:  ## Remove the virtual environment and caches (never the data)
+	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis
+
+install-%:
+	@python3 requirements/install.py $*
