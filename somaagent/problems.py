@@ -132,7 +132,7 @@ def _of_missing(request: HttpRequest, _: Exception) -> HttpResponse:
 
 
 def of_crash(request: HttpRequest, error: Exception) -> HttpResponse:
-    """A bug. Its trace goes to the log under the request id that the answer carries; the answer tells nothing."""
+    """A bug. Its trace goes to the log, under the request id that the answer carries."""
     logger.error("request.crashed", path=request.path, exc_info=error)
     return problem(
         request,

@@ -31,7 +31,7 @@ def _session() -> aiohttp.ClientSession:
 
 
 async def model_for(conversation: Conversation) -> ChatModel:
-    """The model of the conversation's profile. Raises ``model_secret_missing`` where Vault has no key for it."""
+    """The model of the conversation's profile. Raises ``model_secret_missing``."""
     profile = conversation.profile
     return OpenAICompatible(
         base_url=profile.base_url,
@@ -53,6 +53,7 @@ async def _api_key(secret_name: str) -> str:
         raise SomaError(
             Kind.UPSTREAM,
             "model_secret_missing",
-            f"The model's key cannot be read from Vault. An operator sets it with: manage.py secret set {secret_name}",
+            "The model's key cannot be read from Vault. "
+            f"An operator sets it with: manage.py secret set {secret_name}",
         ) from error
     return key

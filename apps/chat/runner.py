@@ -54,7 +54,7 @@ def owner() -> str:
 
 
 async def run_turn(turn_id: UUID, tenant_id: UUID) -> None:
-    """Take a queued turn and answer it. Returns when it ended, here or elsewhere; a second call does nothing."""
+    """Take a queued turn and answer it. Does nothing where another host took it before."""
     work = await in_tenant(tenant_id, services.turn_claim, turn_id=turn_id, owner=owner())
     if work is None:
         return
@@ -93,24 +93,23 @@ class _Host:
         try:
             await engine
         except asyncio.CancelledError:
-            if self.stopped_by is TurnState.CANCELLED:
-                return TurnState.CANCELLED, None
-            if self.stopped_by is None:
-                # The host itself is stopped: say so, rather than leave the turn to its lease.
-                return TurnState.FAILED, _host_stopped()
-            return None
+            return self._stopped()
         except stream.StreamLost:
             logger.warning("turn.lost")
             return None
         except SomaError as error:
             return TurnState.FAILED, error
-        except valkey.ERRORS as error:
-            logger.exception("turn.events_unavailable")
-            return TurnState.FAILED, _events_unavailable(error)
-        except Exception:
-            logger.exception("turn.crashed")
-            return TurnState.FAILED, _internal()
+        except Exception as error:  # noqa: BLE001 whatever it is, the turn must end; it is logged there
+            return TurnState.FAILED, _unexpected(error)
         return TurnState.COMPLETED, None
+
+    def _stopped(self) -> tuple[TurnState, SomaError | None] | None:
+        if self.stopped_by is TurnState.CANCELLED:
+            return TurnState.CANCELLED, None
+        if self.stopped_by is None:
+            # The host itself is stopped: say so, rather than leave the turn to its lease.
+            return TurnState.FAILED, _host_stopped()
+        return None
 
     async def _engine(self) -> None:
         await self._emit(TurnStarted(str(self.work.turn_id), self.work.attempt))
@@ -146,7 +145,7 @@ class _Host:
         await stream.append(self.work.turn_id, record)
 
     async def _watch(self, engine: asyncio.Task[None]) -> None:
-        """Keep the lease; stop the engine when somebody cancels, or when the turn is no longer this host's."""
+        """Keep the lease; stop the engine when somebody cancels, or when another host has the turn."""
         async with wakeups().on(stream.cancel_channel(self.work.turn_id)) as woken:
             while True:
                 woken.clear()
@@ -211,17 +210,13 @@ def _host_stopped() -> SomaError:
     return SomaError(Kind.UNAVAILABLE, "host_stopped", "The server is stopping. Try again in a moment.")
 
 
-def _events_unavailable(error: Exception) -> SomaError:
+def _unexpected(error: Exception) -> SomaError:
+    if isinstance(error, valkey.ERRORS):
+        logger.error("turn.events_unavailable", exc_info=error)
+        return SomaError(
+            Kind.UNAVAILABLE, "events_unavailable", "Valkey, which carries the events, is away. Try again."
+        )
+    logger.error("turn.crashed", exc_info=error)
     return SomaError(
-        Kind.UNAVAILABLE,
-        "events_unavailable",
-        f"Valkey, which carries the events, is away ({type(error).__name__}).",
-    )
-
-
-def _internal() -> SomaError:
-    return SomaError(
-        Kind.UPSTREAM,
-        "internal",
-        "The server failed at this turn; its log says why, under the turn's id. Try again.",
+        Kind.UPSTREAM, "internal", "The server failed at this turn; its log says why, under the turn's id."
     )

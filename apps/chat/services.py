@@ -34,7 +34,7 @@ def turn_submit(
     agent: str | None = None,
     idempotency: Idempotency | None = None,
 ) -> tuple[Turn, bool]:
-    """Keep the message and a queued turn, in ``session_id`` or a new session. The second value: whether it is new."""
+    """Keep the message and a queued turn, in ``session_id`` or a new session; and whether it is new."""
     _check_text(text)
     if idempotency and (existing := idempotency.find(selectors.turns_of(actor))):
         return existing, False
@@ -161,7 +161,7 @@ def lease_length() -> timedelta:
 
 
 def turn_renew(*, turn_id: UUID, owner: str) -> TurnState | None:
-    """Move the lease on. ``cancelled`` when somebody asked to stop; None when the turn is no longer this host's."""
+    """Move the lease on. ``cancelled`` when somebody asked to stop; None when another host has the turn."""
     mine = Turn.objects.filter(id=turn_id, state=TurnState.RUNNING, lease_owner=owner)
     if not mine.update(lease_expires_at=timezone.now() + lease_length()):
         return None

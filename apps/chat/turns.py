@@ -71,21 +71,22 @@ async def follow(*, actor: Actor, turn_id: UUID, after: int) -> AsyncIterator[Re
 
 
 async def _events(actor: Actor, turn: Turn, after: int) -> AsyncIterator[Record | None]:
-    if turn.state not in OPEN_STATES and await _final_of(turn) is None:
+    last = await _final_of(turn)
+    if last is None and turn.state not in OPEN_STATES:
         for record in _rebuilt(turn, after):
             yield record
         return
-    if after and (last := await _final_of(turn)) and last.sequence <= after:
+    if last is not None and last.sequence <= after:
         return
     async for record in stream.follow(turn.id, after):
-        if record is None and (ended := await _ended_unsaid(actor, turn)):
-            for rebuilt in _rebuilt(ended, after):
-                yield rebuilt
-            return
         if record is not None:
             if record.sequence > after + 1:
                 yield Record(record.sequence - 1, TRIMMED, orjson.dumps({"first": record.sequence}))
             after = record.sequence
+        elif ended := await _ended_unsaid(actor, turn):
+            for rebuilt in _rebuilt(ended, after):
+                yield rebuilt
+            return
         yield record
 
 

@@ -35,8 +35,7 @@ class ModelProfile(TenantOwned):
         max_length=80,
         blank=True,
         validators=[SECRET_NAME],
-        help_text="Where Vault keeps its API key, for example models/openai (set it with: manage.py secret set "
-        "models/openai). Empty: the server needs none.",
+        help_text="Where Vault keeps its API key, for example models/openai. Empty: the server needs none.",
     )
     max_output_tokens = models.PositiveIntegerField(default=1024, validators=[MinValueValidator(1)])
     temperature = models.FloatField(

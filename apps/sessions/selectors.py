@@ -62,7 +62,7 @@ def message_list(*, actor: Actor, session_id: UUID) -> QuerySet[Message]:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What a model needs to answer: the agent's instructions, how to reach the model, what was said (oldest first)."""
+    """What a model needs to answer: instructions, how to reach it, what was said (oldest first)."""
 
     instructions: str
     profile: ModelProfile

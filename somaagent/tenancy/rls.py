@@ -17,11 +17,11 @@ CURRENT_TENANT = f"NULLIF(current_setting('{TENANT_SETTING}', true), '')::uuid"
 
 def tenant_policy(table: str, column: str = "tenant_id") -> RunSQL:
     """The policy that shows a tenant its own rows of ``table`` and takes only such rows from it."""
+    mine = f'"{column}" = {CURRENT_TENANT}'
     return RunSQL(
         sql=[
             f'ALTER TABLE "{table}" ENABLE ROW LEVEL SECURITY',
-            f'CREATE POLICY tenant_isolation ON "{table}" '
-            f'USING ("{column}" = {CURRENT_TENANT}) WITH CHECK ("{column}" = {CURRENT_TENANT})',
+            f'CREATE POLICY tenant_isolation ON "{table}" USING ({mine}) WITH CHECK ({mine})',
         ],
         reverse_sql=[
             f'DROP POLICY tenant_isolation ON "{table}"',
@@ -52,10 +52,10 @@ def runtime_grants() -> RunSQL:
 
 def definer_function(signature: str, returns: str, body: str) -> RunSQL:
     """What must come before the tenant is known. It runs as the owner, and only the runtime may call it."""
+    how = "LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp"
     return RunSQL(
         sql=[
-            f"CREATE FUNCTION {signature} RETURNS {returns} LANGUAGE sql SECURITY DEFINER "
-            f"SET search_path = public, pg_temp AS $${body}$$",
+            f"CREATE FUNCTION {signature} RETURNS {returns} {how} AS $${body}$$",
             f"REVOKE ALL ON FUNCTION {signature} FROM PUBLIC",
             f"GRANT EXECUTE ON FUNCTION {signature} TO {RUNTIME_ROLE}",
         ],

@@ -55,7 +55,7 @@ class Migration(migrations.Migration):
                     "secret_name",
                     models.CharField(
                         blank=True,
-                        help_text="Where Vault keeps its API key, for example models/openai (set it with: manage.py secret set models/openai). Empty: the server needs none.",
+                        help_text="Where Vault keeps its API key, for example models/openai. Empty: the server needs none.",
                         max_length=80,
                         validators=[
                             django.core.validators.RegexValidator(
