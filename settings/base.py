@@ -1,0 +1,193 @@
+"""Every Django setting, the same in both modes. The modes' modules only override what is a capability.
+
+Loading this module looks the whole configuration up; where anything is wrong the process ends with
+status 1 and the list of all that is (``settings.problems.ConfigurationError``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from csp.constants import NONCE, NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
+
+from settings.loader import boot
+
+_configuration = boot()
+_value = _configuration.value
+
+# -- what code outside settings reads ------------------------------------------------------------------------
+DEPLOYMENT_MODE: str = _configuration.mode
+DATA_DIR = _value("SA01_DATA_DIR").absolute()
+RUN_DIR = DATA_DIR / "run"
+PUBLIC_URL: str = _value("SA01_PUBLIC_URL")
+GATEWAY_HOST: str = _value("SA01_GATEWAY_HOST")
+GATEWAY_PORT: int = _value("SA01_GATEWAY_PORT")
+GATEWAY_WORKERS: int = _value("SA01_GATEWAY_WORKERS")
+WORKER_CONCURRENCY: int = _value("SA01_WORKER_CONCURRENCY")
+DRAIN_SECONDS: int = _value("SA01_DRAIN_SECONDS")
+TURN_TIMEOUT_SECONDS: int = _value("SA01_TURN_TIMEOUT_SECONDS")
+TURN_LEASE_SECONDS: int = _value("SA01_TURN_LEASE_SECONDS")
+MESSAGE_MAX_CHARS: int = _value("SA01_MESSAGE_MAX_CHARS")
+DB_OWNER_USER: str = _value("SA01_DB_OWNER_USER")
+LOG_LEVEL: str = _value("SA01_LOG_LEVEL")
+OTLP_ENDPOINT: str | None = _value("SA01_OTLP_ENDPOINT")
+LOCAL_MODEL_URL: str | None = _value("SA01_LOCAL_MODEL_URL")
+SECRETS = _configuration.secrets
+VALKEY: dict[str, Any] = {
+    "host": _value("SA01_VALKEY_HOST"),
+    "port": _value("SA01_VALKEY_PORT"),
+    "password": _value("SA01_VALKEY_PASSWORD"),
+    "tls": _value("SA01_VALKEY_TLS"),
+}
+
+# -- Django --------------------------------------------------------------------------------------------------
+SECRET_KEY: str = _value("SA01_SECRET_KEY")
+DEBUG: bool = _value("SA01_DEBUG")
+DEFAULT_EXCEPTION_REPORTER = "settings.debug_page.MaskedReporter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "settings.debug_page.MaskedFilter"
+
+INSTALLED_APPS = [
+    "daphne",
+    "unfold",
+    "unfold.contrib.filters",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "django_prometheus",
+    "somaagent.tenancy",
+    "apps.sessions",
+    "apps.chat",
+    "apps.admin",
+]
+MIDDLEWARE = [
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "somaagent.web.middleware.request_context",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_prometheus.middleware.PrometheusAfterMiddleware",
+]
+ROOT_URLCONF = "somaagent.urls"
+ASGI_APPLICATION = "somaagent.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "csp.context_processors.nonce",
+            ],
+        },
+    },
+]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LANGUAGE_CODE = "en"
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = "UTC"
+# somaagent.observability.logging sets it up: only an entry point knows the service's name.
+LOGGING_CONFIG = None
+
+# -- database and cache --------------------------------------------------------------------------------------
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": {
+        "ENGINE": "django.db.backends.postgresql",
+        "HOST": _value("SA01_DB_HOST"),
+        "PORT": _value("SA01_DB_PORT"),
+        "NAME": _value("SA01_DB_NAME"),
+        "USER": _value("SA01_DB_USER"),
+        "PASSWORD": _value("SA01_DB_PASSWORD"),
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"connect_timeout": 5},
+    },
+}
+CACHES: dict[str, dict[str, Any]] = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": f"{'rediss' if VALKEY['tls'] else 'redis'}://{VALKEY['host']}:{VALKEY['port']}/0",
+        "KEY_PREFIX": "soma:cache",
+        "OPTIONS": {
+            "password": VALKEY["password"],
+            "socket_connect_timeout": 2,
+            "socket_timeout": 5,
+        },
+    },
+}
+
+# -- who is asking -------------------------------------------------------------------------------------------
+AUTH_USER_MODEL = "tenancy.User"
+LOGIN_URL = "/sign-in/"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/sign-in/"
+AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+
+# -- what browsers are told ----------------------------------------------------------------------------------
+ALLOWED_HOSTS: list[str] = _value("SA01_ALLOWED_HOSTS")
+_public = urlsplit(PUBLIC_URL)
+CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = _value("SA01_SECURE_COOKIES")
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = LANGUAGE_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = 14 * 24 * 3600
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _value("SA01_BEHIND_TLS_PROXY") else None
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+SECURE_HSTS_SECONDS = 0
+X_FRAME_OPTIONS = "DENY"
+# The longest message as JSON may take six bytes a character (\uXXXX), and there is more around it.
+DATA_UPLOAD_MAX_MEMORY_SIZE = max(2_621_440, MESSAGE_MAX_CHARS * 6 + 65_536)
+
+_socket = f"{'wss' if _public.scheme == 'https' else 'ws'}://{_public.netloc}"
+CONTENT_SECURITY_POLICY: dict[str, dict[str, list[object]]] = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "script-src": [SELF, NONCE],
+        "style-src": [SELF, NONCE],
+        "img-src": [SELF, "data:"],
+        # Some browsers do not count a WebSocket of the same host as 'self'.
+        "connect-src": [SELF, _socket],
+        "object-src": [NONE],
+        "base-uri": [SELF],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    },
+}
+# The admin's pages (django-unfold) evaluate Alpine expressions and style inline. apps.admin answers them with
+# these directives in place of the above (csp.decorators.csp_replace), so that the rest keeps the strict ones.
+ADMIN_CONTENT_SECURITY_POLICY: dict[str, list[object]] = {
+    "script-src": [SELF, NONCE, UNSAFE_EVAL],
+    "style-src": [SELF, UNSAFE_INLINE],
+    "img-src": [SELF, "data:"],
+}
+
+# -- static files --------------------------------------------------------------------------------------------
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+SERVESTATIC_USE_FINDERS = True
+SERVESTATIC_AUTOREFRESH = DEBUG
+
+# -- capabilities: what code asks instead of the mode --------------------------------------------------------
+SIGNUP_OPEN = False
+TENANTS_MANAGED = False

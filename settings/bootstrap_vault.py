@@ -1,0 +1,129 @@
+"""``manage.py bootstrap_vault``: makes a Vault ready for SomaAgent; run again, it changes nothing."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from settings.operating import Operating, plain_values
+from settings.vault_admin import VaultOperator
+
+Say = Callable[[str], None]
+
+_OWN_LOGIN = """path "auth/token/lookup-self" { capabilities = ["read"] }
+path "auth/token/renew-self" { capabilities = ["update"] }
+"""
+ROLE_FACTS = {
+    "bind_secret_id": True,
+    "secret_id_num_uses": 0,
+    "secret_id_ttl": 0,
+    "token_no_default_policy": True,
+    "token_num_uses": 0,
+    "token_ttl": 3600,
+    "token_max_ttl": 86_400,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """One AppRole: the name of its files, and what its policy lets it read."""
+
+    file: str
+    role: str
+    readable: tuple[str, ...]
+
+    def policy(self, mount: str) -> str:
+        reads = "".join(
+            f'path "{mount}/data/{path}" {{ capabilities = ["read"] }}\n' for path in self.readable
+        )
+        return reads + _OWN_LOGIN
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--directory", type=Path, help="write the AppRoles' credentials into this folder")
+    parser.add_argument(
+        "--model-secret",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="also generate models/NAME, if missing",
+    )
+
+
+def run(arguments: argparse.Namespace, say: Say) -> int:
+    """Does it and says what it did, never a value. Raises ``VaultError`` and ``ConfigurationError``."""
+    operating = Operating.log_in(os.environ, extra=("SA01_DB_USER", "SA01_DB_OWNER_USER"))
+    operator, values = operating.operator, plain_values(operating)
+    app, owner = values["SA01_DB_USER"], values["SA01_DB_OWNER_USER"]
+    logins = (
+        Login("app", f"{operator.mount}-app", ("core", f"database/{app}", "models/*")),
+        Login("owner", f"{operator.mount}-owner", ("core", f"database/{owner}")),
+    )
+    done = list(_everything(operator, logins, (app, owner), arguments))
+    for line in done:
+        say(line)
+    say(f"Vault is ready: {len(done)} changes." if done else "Vault was ready: nothing changed.")
+    return 0
+
+
+def _everything(
+    operator: VaultOperator, logins: tuple[Login, ...], roles: tuple[str, ...], arguments: argparse.Namespace
+) -> Iterator[str]:
+    """Yields a line for each thing that had to be done."""
+    if operator.mount_kv():
+        yield f"mounted KV version 2 at {operator.mount}"
+    if operator.enable_approle():
+        yield "enabled the AppRole login"
+    for login in logins:
+        if operator.put_policy(login.role, login.policy(operator.mount)):
+            yield f"wrote the policy {login.role}"
+        if operator.put_approle(login.role, ROLE_FACTS | {"token_policies": [login.role]}):
+            yield f"wrote the AppRole {login.role}"
+    yield from _secrets(operator, roles, arguments.model_secret)
+    if arguments.directory:
+        for login in logins:
+            yield from _credentials(operator, login, arguments.directory)
+
+
+def _secrets(operator: VaultOperator, roles: tuple[str, ...], models: list[str]) -> Iterator[str]:
+    wanted = [("core", "secret_key"), ("core", "valkey_password")]
+    wanted += [(f"database/{role}", "password") for role in dict.fromkeys(roles)]
+    wanted += [(f"models/{model}", "api_key") for model in models]
+    for path, key in wanted:
+        if operator.generate(path, key):
+            yield f"generated {operator.mount}/{path} {key}"
+
+
+def _credentials(operator: VaultOperator, login: Login, directory: Path) -> Iterator[str]:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    role_file, secret_file = directory / f"{login.file}.role-id", directory / f"{login.file}.secret-id"
+    role_id = operator.role_id(login.role)
+    if _content(role_file) != role_id:
+        write_private(role_file, role_id)
+        yield f"wrote {role_file}"
+    present = _content(secret_file)
+    if not present or not operator.secret_id_is_valid(login.role, present):
+        write_private(secret_file, operator.new_secret_id(login.role))
+        yield f"wrote {secret_file}"
+
+
+def _content(path: Path) -> str:
+    return path.read_text(encoding="utf-8").strip() if path.exists() else ""
+
+
+def write_private(path: Path, text: str) -> None:
+    """Puts *text* at *path*, readable by its owner alone, whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:  # mkstemp makes it 0600
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

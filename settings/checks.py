@@ -1,0 +1,149 @@
+"""The checks that ``check_config`` runs after the look-up: do the things that are configured answer?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psycopg
+import redis
+
+from settings.loader import Configuration
+from settings.problems import Problem
+from settings.vault_errors import VaultError
+
+SECONDS = 3
+_ROLE = """
+SELECT r.rolsuper, r.rolbypassrls,
+       (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+           AND pg_has_role(r.oid, c.relowner, 'USAGE'))
+  FROM pg_roles r WHERE r.rolname = current_user
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was tried: ``state`` is ok, warning, problem or not run."""
+
+    name: str
+    state: str
+    detail: str
+    problem: Problem | None = None
+
+
+def run_all(c: Configuration, *, online: bool) -> list[Check]:
+    """Every check, in order. What was not run says why."""
+    reason = "" if online else "offline"
+    if online and c.problems:
+        reason = "the settings have problems"
+    return [Check(name, "not run", reason) if reason else check(c) for name, check in CHECKS.items()]
+
+
+def _failed(name: str, setting: str, source: str, message: str, mend: str) -> Check:
+    return Check(name, "problem", message, Problem(setting, source, message, mend))
+
+
+def _vault_token(c: Configuration) -> Check:
+    name = "Vault token"
+    if c.secrets is None:
+        return Check(name, "not run", "no setting comes from Vault")
+    source = f"Vault at {c.value('SA01_VAULT_ADDR')}"
+    try:
+        lease = c.secrets.lease()
+    except VaultError as error:
+        return _failed(name, "SA01_VAULT_ADDR", source, error.message, error.mend)
+    if "root" in lease.policies:
+        message = "this process logs in with the root token; it must have no more than its own policy."
+        return _failed(
+            name, "SA01_VAULT_AUTH", source, message, "python manage.py bootstrap_vault --directory DIR"
+        )
+    if lease.seconds == 0:
+        return Check(name, "warning", "lives for ever")
+    if not lease.renewable:
+        return Check(name, "warning", f"{lease.seconds} s left, cannot be renewed: the process logs in again")
+    return Check(name, "ok", f"{lease.seconds} s left, renewed while the process lives")
+
+
+def _database(c: Configuration) -> Check:
+    name, user = "Database", c.value("SA01_DB_USER")
+    host, port = c.value("SA01_DB_HOST"), c.value("SA01_DB_PORT")
+    source = f"PostgreSQL at {host}:{port}"
+    try:
+        with psycopg.connect(
+            host=host,
+            port=port,
+            dbname=c.value("SA01_DB_NAME"),
+            user=user,
+            password=c.value("SA01_DB_PASSWORD"),
+            connect_timeout=SECONDS,
+        ) as connection:
+            row = connection.execute(_ROLE).fetchone()
+    except psycopg.Error as error:
+        message = f"cannot be reached as {user}: {' '.join(str(error).split())}"
+        return _failed(name, "SA01_DB_HOST", source, message, f"psql -h {host} -p {port} -U {user}")
+    superuser, bypasses, owned = row or (False, False, 0)
+    if superuser or bypasses:
+        message = f"the role {user} passes by row-level security."
+        return _failed(name, "SA01_DB_USER", source, message, f'ALTER ROLE "{user}" NOSUPERUSER NOBYPASSRLS')
+    if owned:
+        message = f"the role {user} owns {owned} tables, so row-level security does not bind it."
+        owner = c.value("SA01_DB_OWNER_USER")
+        return _failed(name, "SA01_DB_USER", source, message, f'REASSIGN OWNED BY "{user}" TO "{owner}"')
+    return Check(name, "ok", f"{source} as {user}, which owns nothing and obeys row-level security")
+
+
+def _valkey(c: Configuration) -> Check:
+    name = "Valkey"
+    host, port = c.value("SA01_VALKEY_HOST"), c.value("SA01_VALKEY_PORT")
+    source = f"Valkey at {host}:{port}"
+    client = redis.Redis(
+        host=host,
+        port=port,
+        password=c.value("SA01_VALKEY_PASSWORD"),
+        ssl=c.value("SA01_VALKEY_TLS"),
+        socket_connect_timeout=SECONDS,
+        socket_timeout=SECONDS,
+    )
+    try:
+        client.ping()
+    except redis.AuthenticationError:
+        message = "refuses the password that Vault has."
+        return _failed(
+            name, "SA01_VALKEY_PASSWORD", source, message, "python manage.py secret set SA01_VALKEY_PASSWORD"
+        )
+    except (redis.RedisError, OSError) as error:
+        message = f"cannot be reached: {error}"
+        return _failed(name, "SA01_VALKEY_HOST", source, message, f"valkey-cli -h {host} -p {port} ping")
+    finally:
+        client.close()
+    return Check(name, "ok", source)
+
+
+def _migrations(c: Configuration) -> Check:
+    """Needs Django, which is loaded only here, when the settings are known to be sound."""
+    from settings.migrations import pending  # noqa: PLC0415  see above
+
+    name, source = "Migrations", f"database {c.value('SA01_DB_NAME')}"
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", f"settings.{c.mode.lower()}")
+    missing, failure = pending()
+    if failure:
+        return _failed(
+            name, "SA01_DB_NAME", source, f"could not be told: {failure}", "python manage.py showmigrations"
+        )
+    if missing:
+        some = ", ".join(missing[:3]) + (" …" if len(missing) > len(missing[:3]) else "")
+        message = f"{len(missing)} migrations are not applied: {some}"
+        return _failed(
+            name, "SA01_DB_NAME", source, message, "python -m somaagent.orchestrator --only migrations"
+        )
+    return Check(name, "ok", "all applied")
+
+
+CHECKS: dict[str, Callable[[Configuration], Check]] = {
+    "Vault token": _vault_token,
+    "Database": _database,
+    "Valkey": _valkey,
+    "Migrations": _migrations,
+}

@@ -1,0 +1,5 @@
+"""One organisation: what is different from ``settings.base``."""
+
+from __future__ import annotations
+
+from settings.base import *  # noqa: F403  a settings module is the base with a few names changed

@@ -1,0 +1,229 @@
+"""The second source: secrets, from Vault's KV v2 and from nowhere else.
+
+``SecretReader`` is what ``django.conf.settings.SECRETS`` holds: it caches what it read for the life of the
+process and keeps its token alive from a thread of its own, in every process that reads, also after a fork.
+"""
+
+from __future__ import annotations
+
+import html
+import logging
+import os
+import threading
+import time
+import weakref
+
+import stamina
+
+from settings.secret import MASK, Secret
+from settings.vault_errors import (
+    KeyMissing,
+    PathMissing,
+    SecretMissing,
+    VaultDenied,
+    VaultError,
+    VaultLoginRefused,
+    VaultSealed,
+    VaultUnreachable,
+)
+from settings.vault_session import KUBERNETES_TOKEN_FILE, Lease, VaultConnection, VaultSession
+
+__all__ = [
+    "KUBERNETES_TOKEN_FILE",
+    "KeyMissing",
+    "Lease",
+    "PathMissing",
+    "SecretMissing",
+    "SecretReader",
+    "VaultConnection",
+    "VaultDenied",
+    "VaultError",
+    "VaultLoginRefused",
+    "VaultSealed",
+    "VaultUnreachable",
+]
+
+log = logging.getLogger(__name__)
+_readers: weakref.WeakSet[SecretReader] = weakref.WeakSet()
+
+
+class SecretReader:
+    """Reads secrets as this process; safe to use from any thread and after a fork."""
+
+    Error = VaultError
+
+    def __init__(self, connection: VaultConnection) -> None:
+        self._session = VaultSession(connection)
+        self._cache: dict[str, dict[str, Secret]] = {}
+        self._lease: Lease | None = None
+        self._thread: threading.Thread | None = None
+        self._expires = 0.0
+        self._last_error = ""
+        self._fresh_process()
+        _readers.add(self)
+
+    def __repr__(self) -> str:
+        return f"<SecretReader {self._session.connection.address}>"
+
+    def open(self, patience: float) -> None:
+        """Logs in, trying again with back-off for *patience* seconds while Vault is unreachable or sealed."""
+        attempts = stamina.retry_context(
+            on=(VaultUnreachable, VaultSealed),
+            attempts=None if patience > 0 else 1,
+            timeout=patience if patience > 0 else None,
+            wait_initial=0.2,
+            wait_max=3.0,
+            wait_jitter=0.2,
+        )
+        for attempt in attempts:
+            with attempt, self._lock:
+                self._login()
+
+    def read(self, path: str, key: str) -> str:
+        """The secret *key* under *path* of the mount, from the cache after the first time.
+
+        Raises a ``VaultError``: ``PathMissing`` and ``KeyMissing`` (both ``SecretMissing``), ``VaultDenied``,
+        ``VaultLoginRefused``, ``VaultSealed`` or ``VaultUnreachable``.
+        """
+        self._keep_alive()
+        known = self._cache.get(path, {})
+        if key not in known:
+            # What is missing is not cached: an operator may have set it a moment ago.
+            known = self._fetch(path)
+        if key not in known:
+            mount = self._session.connection.mount
+            raise KeyMissing(
+                f"{mount}/{path} in Vault has no key {key}.", mend="python manage.py bootstrap_vault"
+            )
+        return known[key].reveal()
+
+    def forget(self, path: str) -> None:
+        """Reads *path* anew the next time, because its value was changed or turned out to be wrong."""
+        self._cache.pop(path, None)
+
+    def masked(self, text: str) -> str:
+        """*text* with every secret that this process knows replaced, as itself, escaped or quoted."""
+        for secret in self._known():
+            for form in {secret, html.escape(secret), repr(secret)[1:-1]}:
+                text = text.replace(form, MASK)
+        return text
+
+    def token_seconds_left(self) -> float | None:
+        """How long the token lives if it is not renewed; None if it lives for ever or there is none yet."""
+        if self._lease is None or self._lease.seconds == 0:
+            return None
+        return max(0.0, self._expires - time.monotonic())
+
+    def last_error(self) -> str:
+        """Why the last renewal did not succeed; empty if it did."""
+        return self._last_error
+
+    def lease(self) -> Lease:
+        """What Vault says of the token now. Raises a ``VaultError``."""
+        with self._lock:
+            return self._session.lookup()
+
+    def close(self) -> None:
+        """Ends the renewal. The token runs out by itself."""
+        self._stop.set()
+
+    # -- below: callers hold the lock, unless said otherwise ------------------------------------------------
+
+    def _login(self) -> None:
+        self._hold(self._session.login())
+
+    def _hold(self, lease: Lease) -> None:
+        self._lease = lease
+        self._expires = time.monotonic() + lease.seconds
+        self._last_error = ""
+
+    def _fetch(self, path: str) -> dict[str, Secret]:
+        """Reads *path* and caches it. Takes the lock."""
+        with self._lock:
+            fresh = self._lease is None
+            if fresh:
+                self._login()
+            try:
+                document = self._session.read(path)
+            except VaultDenied:
+                if fresh:
+                    raise
+                # Vault gives the same answer to a token that it no longer knows.
+                if self._token_is_known():
+                    raise
+                self._login()
+                document = self._session.read(path)
+            self._cache[path] = document
+            return document
+
+    def _token_is_known(self) -> bool:
+        try:
+            self._session.lookup()
+        except VaultLoginRefused:
+            return False
+        return True
+
+    def _keep_alive(self) -> None:
+        """Starts this process's renewal thread, once. Takes the lock."""
+        if self._thread is not None:
+            return
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._renew_for_ever, name="vault-token", daemon=True)
+                self._thread.start()
+
+    def _renew_for_ever(self) -> None:
+        """The thread: wakes at half of the lease, or soon after a failure. Takes the lock."""
+        while not self._stop.wait(self._pause()):
+            with self._lock:
+                if self._lease is None or self._lease.seconds == 0:
+                    continue
+                try:
+                    self._prolong(self._lease)
+                except VaultError as error:
+                    self._last_error = error.message
+                    log.warning("The Vault token could not be renewed: %s", error.message)
+
+    def _pause(self) -> float:
+        if self._lease is None or self._lease.seconds == 0:
+            return 60.0
+        if self._last_error:
+            return min(max(self._lease.seconds / 10, 0.2), 30.0)
+        return max((self._expires - time.monotonic()) / 2, 0.1)
+
+    def _prolong(self, lease: Lease) -> None:
+        if lease.renewable:
+            try:
+                renewed = self._session.renew()
+            except VaultLoginRefused:
+                log.info("Vault no longer knows the token: logging in again.")
+            else:
+                # A much shorter lease means that the token nears the end that its role set.
+                if renewed.seconds == 0 or renewed.seconds * 2 >= lease.seconds:
+                    self._hold(Lease(renewed.seconds, renewed.renewable, renewed.policies))
+                    return
+        self._login()
+
+    def _fresh_process(self) -> None:
+        self._lock = threading.RLock()
+        self._stop = threading.Event()
+        self._thread = None
+
+    def _after_fork(self) -> None:
+        # A lock that another thread of the parent held, and its thread, did not come along; its sockets did.
+        self._fresh_process()
+        self._session.reconnect()
+
+    def _known(self) -> list[str]:
+        """Every secret value worth hiding, the longest first so that none hides only a part of another."""
+        values = {secret.reveal() for document in list(self._cache.values()) for secret in document.values()}
+        values |= {secret.reveal() for secret in self._session.known()}
+        return sorted((value for value in values if value), key=len, reverse=True)
+
+
+def _after_fork_in_child() -> None:
+    for reader in list(_readers):
+        reader._after_fork()  # noqa: SLF001  same module: the class registers itself here
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
