@@ -7,3 +7,6 @@ class ChatConfig(AppConfig):
     name = "apps.chat"
     label = "chat"
     verbose_name = "Chat"
+
+    def ready(self) -> None:
+        from . import receivers  # noqa: F401, PLC0415 models are there only now

@@ -124,3 +124,11 @@ async def request_cancel(turn_id: UUID) -> None:
 
 async def delete(turn_id: UUID) -> None:
     await valkey.client().delete(_key(turn_id))
+
+
+def forget(turn_id: UUID) -> None:
+    """Delete a turn's events and wake its host, from code that has no event loop."""
+    pipeline = valkey.blocking_client().pipeline(transaction=True)
+    pipeline.delete(_key(turn_id))
+    pipeline.publish(cancel_channel(turn_id), b"deleted")
+    pipeline.execute()

@@ -79,14 +79,13 @@ async def _events(actor: Actor, turn: Turn, after: int) -> AsyncIterator[Record 
     if last is not None and last.sequence <= after:
         return
     async for record in stream.follow(turn.id, after):
-        if record is not None:
-            if record.sequence > after + 1:
-                yield Record(record.sequence - 1, TRIMMED, orjson.dumps({"first": record.sequence}))
-            after = record.sequence
-        elif ended := await _ended_unsaid(actor, turn):
+        if record is None and (ended := await _ended_unsaid(actor, turn)):
             for rebuilt in _rebuilt(ended, after):
                 yield rebuilt
             return
+        if record is not None and record.sequence > after + 1:
+            yield Record(record.sequence - 1, TRIMMED, orjson.dumps({"first": record.sequence}))
+        after = record.sequence if record else after
         yield record
 
 

@@ -1,0 +1,65 @@
+"""Actors and their things. Names are unique, so that committed rows of one story never meet another's."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+from apps.sessions import services as sessions
+from apps.sessions.models import Agent
+from somaagent.tenancy import services as tenancy
+from somaagent.tenancy.actor import Actor
+from somaagent.tenancy.models import Role, Tenant, User
+from somaagent.tenancy.scope import tenant_scope
+from somaagent.tenancy.selectors import actor_by_user
+
+PASSWORD = "correct horse battery staple"
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Organisation:
+    """A tenant with its owner and an agent whose model is wherever ``model_url`` says."""
+
+    tenant: Tenant
+    owner: Actor
+    agent: Agent
+
+
+def person(name: str, tenant: Tenant, role: Role = Role.MEMBER) -> Actor:
+    """A user with a membership, as an actor."""
+    user = tenancy.user_create(username=f"{name}-{next(_numbers)}-{tenant.slug}", password=PASSWORD)
+    tenancy.membership_create(tenant=tenant, user=user, role=role)
+    actor = actor_by_user(user.id)
+    assert actor is not None
+    return actor
+
+
+def organisation(name: str = "acme", *, model_url: str = "http://model.invalid/v1") -> Organisation:
+    tenant = tenancy.tenant_create(slug=f"{name}-{next(_numbers)}", name=name.title())
+    with tenant_scope(tenant.id):
+        profile = sessions.model_profile_ensure(
+            tenant_id=tenant.id, slug="scripted", name="Scripted", base_url=model_url, model="scripted"
+        )
+        agent = sessions.agent_ensure(
+            tenant_id=tenant.id,
+            slug="assistant",
+            name="Assistant",
+            instructions="Answer.",
+            model_profile=profile,
+        )
+    return Organisation(tenant, person("owner", tenant, Role.OWNER), agent)
+
+
+def key_of(actor: Actor, **facts: object) -> str:
+    """A new API key of an actor, as text."""
+    return tenancy.api_key_create(
+        tenant_id=actor.tenant_id,
+        user_id=actor.user_id,
+        name="test",
+        **facts,  # type: ignore[arg-type]
+    )[1]
+
+
+def user_of(actor: Actor) -> User:
+    return User.objects.get(id=actor.user_id)

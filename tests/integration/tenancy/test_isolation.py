@@ -1,0 +1,100 @@
+"""Tenants are kept apart by the database, whatever the code above it does."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from django.apps import apps
+from django.db import ProgrammingError, connection, transaction
+
+from apps.sessions import services as sessions
+from apps.sessions.models import Session
+from somaagent.tenancy.fields import TenantOwned
+from somaagent.tenancy.models import ApiKey, Membership, Tenant
+from somaagent.tenancy.scope import in_database, in_tenant, tenant_scope
+from tests.factories import organisation
+
+pytestmark = pytest.mark.django_db
+
+
+def rows(sql: str, *parameters: object) -> list[tuple]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return cursor.fetchall()
+
+
+def tenant_owned_tables() -> set[str]:
+    return {model._meta.db_table for model in apps.get_models() if issubclass(model, TenantOwned)}
+
+
+def test_every_tenant_owned_table_has_its_policy():
+    protected = rows(
+        "SELECT c.relname FROM pg_class c JOIN pg_policy p ON p.polrelid = c.oid "
+        "WHERE c.relrowsecurity AND p.polqual IS NOT NULL AND p.polwithcheck IS NOT NULL"
+    )
+    assert tenant_owned_tables() == {name for (name,) in protected}
+
+
+def test_every_table_with_a_tenant_column_is_declared_tenant_owned():
+    with_column = rows(
+        "SELECT table_name FROM information_schema.columns "
+        "WHERE column_name = 'tenant_id' AND table_schema = 'public'"
+    )
+    assert {name for (name,) in with_column} == tenant_owned_tables()
+
+
+def test_the_application_owns_nothing_and_is_bound_by_the_policies():
+    ((superuser, bypasses),) = rows(
+        "SELECT rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user"
+    )
+    assert (superuser, bypasses) == (False, False)
+    assert rows("SELECT relname FROM pg_class WHERE pg_get_userbyid(relowner) = current_user") == []
+
+
+def test_an_outsider_sees_nothing_by_raw_sql_either():
+    acme, other = organisation("acme"), organisation("other")
+    with tenant_scope(acme.tenant.id):
+        session = sessions.session_create(actor=acme.owner)
+    with tenant_scope(other.tenant.id):
+        assert rows("SELECT id FROM agent_sessions_session WHERE id = %s", session.id) == []
+        assert not Session.objects.filter(id=session.id).update(title="taken")
+        assert Membership.objects.filter(tenant_id=acme.tenant.id).count() == 0
+    with tenant_scope(acme.tenant.id):
+        assert Session.objects.get(id=session.id).title == ""
+
+
+def test_without_a_tenant_nothing_is_seen_and_nothing_written():
+    acme = organisation("acme")
+    assert ApiKey.objects.count() == Membership.objects.count() == 0
+    with pytest.raises(ProgrammingError, match="row-level security"), transaction.atomic():
+        Membership.objects.create(tenant=acme.tenant, user_id=acme.owner.user_id)
+
+
+def test_a_row_cannot_be_given_to_another_tenant():
+    acme, other = organisation("acme"), organisation("other")
+    with tenant_scope(acme.tenant.id):
+        session = sessions.session_create(actor=acme.owner)
+        with pytest.raises(ProgrammingError, match="row-level security"), transaction.atomic():
+            Session.objects.filter(id=session.id).update(tenant_id=other.tenant.id)
+
+
+def test_a_nested_scope_gives_the_outer_tenant_back():
+    acme, other = organisation("acme"), organisation("other")
+    with tenant_scope(acme.tenant.id):
+        with tenant_scope(other.tenant.id):
+            assert Membership.objects.get().tenant_id == other.tenant.id
+        assert Membership.objects.get().tenant_id == acme.tenant.id
+        with pytest.raises(RuntimeError, match="by hand"), tenant_scope(other.tenant.id):
+            raise RuntimeError("by hand")
+        assert Membership.objects.get().tenant_id == acme.tenant.id
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_pooled_connection_carries_no_tenant_over():
+    acme = await in_database(organisation, "acme")
+    seen = await asyncio.gather(*(in_tenant(acme.tenant.id, Membership.objects.count) for _ in range(16)))
+    assert seen == [1] * 16
+    unscoped = await asyncio.gather(*(in_database(Membership.objects.count) for _ in range(16)))
+    assert unscoped == [0] * 16
+    await in_database(Tenant.objects.filter(id=acme.tenant.id).delete)
