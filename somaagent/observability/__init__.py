@@ -1,0 +1,1 @@
+"""What every process tells of itself: log lines, metrics, traces, health."""

@@ -1,0 +1,89 @@
+"""Our metrics, each declared once, and the view that shows those of every process.
+
+Several processes share them through files in the directory that ``PROMETHEUS_MULTIPROC_DIR`` names; the
+variable has to be set before this module is imported. Without it, the metrics are those of one process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest, HttpResponse
+
+DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+_LIVE_FILE = re.compile(r"gauge_live\w+_(\d+)\.db")
+_SHORT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_LONG = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 300.0, 600.0)
+
+TURNS = Counter("soma_turns_total", "Turns that ended, by their last state.", ["state"])
+TURN_SECONDS = Histogram("soma_turn_seconds", "From a turn's claim to its end.", buckets=_LONG)
+FIRST_TOKEN_SECONDS = Histogram(
+    "soma_first_token_seconds", "From a turn's claim to the first text of its answer.", buckets=_SHORT
+)
+MODEL_TOKENS = Counter(
+    "soma_model_tokens_total", "Tokens that models counted; kind: input, cached, output, reasoning.", ["kind"]
+)
+# A process that died has no streams any more, so its share must vanish with it.
+STREAMS_OPEN = Gauge("soma_streams_open", "Clients that follow a turn now.", multiprocess_mode="livesum")
+# Only the orchestrator knows; the newest value counts, whichever of its lives it is from.
+SERVICE_UP = Gauge(
+    "soma_service_up", "1 while a service is healthy.", ["service"], multiprocess_mode="mostrecent"
+)
+SERVICE_RESTARTS = Counter("soma_service_restarts_total", "Restarts of a service since boot.", ["service"])
+SERVICE_CHECK_SECONDS = Histogram(
+    "soma_service_check_seconds", "How long a service's health check took.", ["service"], buckets=_SHORT
+)
+# The process nearest to losing its access is the one to worry about.
+VAULT_TOKEN_SECONDS_LEFT = Gauge(
+    "soma_vault_token_seconds_left", "Until a process's Vault token runs out.", multiprocess_mode="livemin"
+)
+VAULT_RENEWALS = Counter(
+    "soma_vault_renewals_total",
+    "Renewals of Vault tokens; outcome: renewed, logged_in, failed.",
+    ["outcome"],
+)
+
+
+def render(accept: str = "") -> tuple[bytes, str]:
+    """The metrics of all processes as text, and its content type, in the format that ``accept`` asks for."""
+    encode, content_type = choose_encoder(accept)
+    directory = os.environ.get(DIRECTORY)
+    if not directory:
+        return encode(REGISTRY), content_type
+    _forget_dead(Path(directory))
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=directory)  # type: ignore[no-untyped-call]
+    return encode(registry), content_type
+
+
+async def view(request: HttpRequest) -> HttpResponse:
+    """``/metrics``."""
+    from django.http import HttpResponse  # noqa: PLC0415 - the orchestrator uses this module without Django
+
+    body, content_type = await asyncio.to_thread(render, request.headers.get("Accept", ""))
+    return HttpResponse(body, content_type=content_type)
+
+
+def mark_dead(pid: int) -> None:
+    """Forgets what counts only while its process lives. For the parent or supervisor of the process."""
+    directory = os.environ.get(DIRECTORY)
+    if directory:
+        mark_process_dead(pid, path=directory)  # type: ignore[no-untyped-call]
+
+
+def _forget_dead(directory: Path) -> None:
+    """A process that was killed could not say goodbye, and perhaps nobody did it for it."""
+    for file in directory.glob("gauge_live*.db"):
+        found = _LIVE_FILE.fullmatch(file.name)
+        if found and not psutil.pid_exists(int(found[1])):
+            file.unlink(missing_ok=True)
