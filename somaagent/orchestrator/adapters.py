@@ -1,0 +1,216 @@
+"""Health adapters: how each kind of service is asked whether it does its work.
+
+Each opens its own connection, asks one cheap question within about two seconds, and closes it again: what is
+tested is what a client would meet. Passwords come from ``django.conf.settings`` at the time of the question.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import json
+import socket
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import redis
+from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from somaagent.embedded.addresses import loopback
+
+from .registry import HealthAdapter, NotHealthy
+
+TIMEOUT_SECONDS = 2.0
+HEARTBEAT_KEY = "soma:heartbeat:{kind}:{where}"
+HEARTBEAT_FRESH_SECONDS = 15.0
+
+
+def get(
+    url: str, *, headers: Mapping[str, str] | None = None, ca_file: Path | None = None
+) -> tuple[int, bytes]:
+    """Status and body of a GET, past any proxy. Raises ``NotHealthy`` when nothing answers."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    connection: http.client.HTTPConnection
+    if parts.scheme == "https":
+        context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+        connection = http.client.HTTPSConnection(host, parts.port, timeout=TIMEOUT_SECONDS, context=context)
+    else:
+        connection = http.client.HTTPConnection(host, parts.port, timeout=TIMEOUT_SECONDS)
+    try:
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        connection.request("GET", path, headers=dict(headers or {}))
+        response = connection.getresponse()
+        return response.status, response.read(65_536)
+    except (OSError, http.client.HTTPException) as error:
+        raise NotHealthy(f"{url} does not answer: {error}") from error
+    finally:
+        connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Http:
+    """A GET that must be answered with 200. ``url`` is asked for at each check: a port may be chosen late."""
+
+    url: Callable[[], str]
+    headers: Callable[[], Mapping[str, str]] = field(default=dict)
+
+    def check(self, pid: int | None) -> None:
+        url = self.url()
+        status, _ = get(url, headers=self.headers())
+        if status != http.client.OK:
+            raise NotHealthy(f"{url} answers {status}.")
+
+
+def gateway() -> Http:
+    """The gateway's ``/healthz``, addressed as the proxy in front of it would."""
+
+    def url() -> str:
+        return f"http://{reachable(settings.GATEWAY_HOST)}:{settings.GATEWAY_PORT}/healthz"
+
+    def headers() -> Mapping[str, str]:
+        public = urlsplit(settings.PUBLIC_URL)
+        return {"Host": public.netloc, "X-Forwarded-Proto": public.scheme}
+
+    return Http(url, headers)
+
+
+def reachable(host: str) -> str:
+    """Where to find a server that listens on ``host``; on the loopback if it listens everywhere."""
+    try:
+        everywhere = ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return host  # a name
+    return loopback() if everywhere else f"[{host}]" if ":" in host else host
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBao:
+    """OpenBao or Vault: initialised, unsealed, active or standby."""
+
+    address: Callable[[], str]
+    ca_file: Callable[[], Path | None]
+
+    def check(self, pid: int | None) -> None:
+        url = f"{self.address().rstrip('/')}/v1/sys/health?standbyok=true&perfstandbyok=true"
+        status, body = get(url, ca_file=self.ca_file())
+        if status == http.client.OK:
+            return
+        try:
+            facts: dict[str, Any] = json.loads(body)
+        except ValueError:
+            facts = {}
+        if facts.get("initialized") is False:
+            raise NotHealthy("It is not initialised.")
+        if facts.get("sealed"):
+            raise NotHealthy("It is sealed.")
+        raise NotHealthy(f"{url} answers {status}.")
+
+
+@dataclass(frozen=True, slots=True)
+class PostgreSQL:
+    """The database, as the role that the application connects as."""
+
+    def check(self, pid: int | None) -> None:
+        try:
+            with connect_database() as connection:
+                connection.execute("SELECT 1")
+        except psycopg.Error as error:
+            raise NotHealthy(" ".join(str(error).split())) from error
+
+
+def connect_database() -> psycopg.Connection[tuple[Any, ...]]:
+    """A connection of our own to the application's database, with a short patience."""
+    facts = settings.DATABASES["default"]
+    return psycopg.connect(
+        host=facts["HOST"],
+        port=facts["PORT"],
+        dbname=facts["NAME"],
+        user=facts["USER"],
+        password=facts["PASSWORD"],
+        connect_timeout=int(TIMEOUT_SECONDS),
+        application_name="somaagent-health",
+        options=f"-c statement_timeout={int(TIMEOUT_SECONDS * 1000)}",
+    )
+
+
+def connect_valkey() -> redis.Redis:
+    """A client of our own for Valkey, which does not try twice."""
+    facts = settings.VALKEY
+    return redis.Redis(
+        host=facts["host"],
+        port=facts["port"],
+        password=facts["password"],
+        ssl=facts["tls"],
+        socket_timeout=TIMEOUT_SECONDS,
+        socket_connect_timeout=TIMEOUT_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+        decode_responses=True,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Valkey:
+    """Valkey answers to our password."""
+
+    def check(self, pid: int | None) -> None:
+        client = connect_valkey()
+        try:
+            client.ping()
+        except (redis.RedisError, OSError) as error:
+            raise NotHealthy(str(error)) from error
+        finally:
+            client.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A worker or scheduler keeps writing the time to a key of its own in Valkey.
+
+    Our own process is looked for by its pid; one that is not ours counts wherever it runs.
+    """
+
+    kind: str
+
+    def check(self, pid: int | None) -> None:
+        client = connect_valkey()
+        try:
+            if pid is not None:
+                keys = [HEARTBEAT_KEY.format(kind=self.kind, where=f"{socket.gethostname()}:{pid}")]
+            else:
+                keys = list(client.scan_iter(HEARTBEAT_KEY.format(kind=self.kind, where="*"), count=1000))
+            beats = [float(beat) for beat in client.mget(keys) if beat] if keys else []
+        except (redis.RedisError, OSError) as error:
+            raise NotHealthy(f"Valkey, where its heartbeat is kept, does not answer: {error}") from error
+        finally:
+            client.close()
+        if not beats:
+            raise NotHealthy("It has written no heartbeat.")
+        age = time.time() - max(beats)
+        if age > HEARTBEAT_FRESH_SECONDS:
+            raise NotHealthy(f"Its last heartbeat is {age:.0f} s old.")
+
+
+class Staged:
+    """Asks one adapter until the service is configured, and another one from then on.
+
+    A server that is being set up for the first time has no role or password yet that the second could use.
+    """
+
+    def __init__(self, first: HealthAdapter, then: HealthAdapter) -> None:
+        self._adapter = first
+        self._then = then
+
+    def configured(self) -> None:
+        self._adapter = self._then
+
+    def check(self, pid: int | None) -> None:
+        self._adapter.check(pid)
