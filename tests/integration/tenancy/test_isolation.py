@@ -11,7 +11,7 @@ from django.db import ProgrammingError, connection, transaction
 from apps.sessions import services as sessions
 from apps.sessions.models import Session
 from somaagent.tenancy.fields import TenantOwned
-from somaagent.tenancy.models import ApiKey, Membership, Tenant
+from somaagent.tenancy.models import ApiKey, Membership
 from somaagent.tenancy.scope import in_database, in_tenant, tenant_scope
 from tests.factories import organisation
 
@@ -97,4 +97,3 @@ async def test_a_pooled_connection_carries_no_tenant_over():
     assert seen == [1] * 16
     unscoped = await asyncio.gather(*(in_database(Membership.objects.count) for _ in range(16)))
     assert unscoped == [0] * 16
-    await in_database(Tenant.objects.filter(id=acme.tenant.id).delete)
