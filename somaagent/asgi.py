@@ -13,13 +13,22 @@ from django.core.asgi import get_asgi_application
 
 _http = get_asgi_application()
 
-from channels.routing import ProtocolTypeRouter  # noqa: E402 Django is set up above
+from channels.routing import ProtocolTypeRouter
 
-from somaagent.observability import logging, tracing  # noqa: E402
-from somaagent.routing import websocket  # noqa: E402
-from somaagent.web.lifespan import Lifespan  # noqa: E402
+import somaagent.celery  # noqa: F401 the tasks that are sent from here need its broker
+from apps.chat import host
+from somaagent.observability import logging, tracing
+from somaagent.routing import websocket
+from somaagent.web.lifespan import Lifespan
 
 logging.configure("gateway", django_settings.LOG_LEVEL)
 tracing.configure("gateway", django_settings.OTLP_ENDPOINT)
 
-application = ProtocolTypeRouter({"http": _http, "websocket": websocket, "lifespan": Lifespan()})
+
+async def _drain() -> None:
+    await host.drain(django_settings.DRAIN_SECONDS)
+
+
+application = tracing.Traced(
+    ProtocolTypeRouter({"http": _http, "websocket": websocket, "lifespan": Lifespan(at_stop=[_drain])})
+)
