@@ -107,6 +107,11 @@ def store(run_dir: Path, record: HealthRecord) -> None:
     temporary.replace(target)
 
 
+def forget(run_dir: Path) -> None:
+    """Take away the record of an earlier start, which would be believed until it is too old."""
+    (run_dir / FILE_NAME).unlink(missing_ok=True)
+
+
 def load(run_dir: Path) -> HealthRecord | None:
     """The record as it was written last, however old; None when there is none that can be read."""
     try:

@@ -148,7 +148,9 @@ def servers(configuration: Configuration, *, after: str) -> list[Service]:
             name="worker",
             depends_on=needs,
             critical=False,
-            command=python("-m", "celery", "-A", "somaagent.celery", "worker", death_signal=signal.SIGQUIT),
+            command=python(
+                "-m", "celery", "--quiet", "-A", "somaagent.celery", "worker", death_signal=signal.SIGQUIT
+            ),
             health=adapters.Heartbeat("worker"),
             start_timeout=START_SECONDS,
             stop_timeout=drain,
@@ -157,7 +159,7 @@ def servers(configuration: Configuration, *, after: str) -> list[Service]:
             name="scheduler",
             depends_on=needs,
             critical=False,
-            command=python("-m", "celery", "-A", "somaagent.celery", "beat"),
+            command=python("-m", "celery", "--quiet", "-A", "somaagent.celery", "beat"),
             health=adapters.Heartbeat("scheduler"),
             start_timeout=START_SECONDS,
             restart=RestartPolicy(limit=10),

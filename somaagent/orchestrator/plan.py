@@ -55,6 +55,8 @@ def partial(configuration: Configuration, names: Sequence[str]) -> Plan:
         declared.migrations(configuration) if "migrations" in names else declared.awaited_migrations()
     )
     for service in declared.servers(configuration, after="migrations"):
+        if set(names) == {"migrations"}:
+            break  # this orchestrator ends when they are done: it watches nobody
         if service.name in names:
             services.append(dataclasses.replace(service, critical=True))
         elif service.name != "gateway":

@@ -16,6 +16,7 @@ from typing import Any
 import filelock
 
 import somaagent
+from somaagent.observability import health
 from somaagent.observability import logging as service_logging
 
 from .configuration import Configuration, private_directory
@@ -60,6 +61,7 @@ def run(plan: Plan, configuration: Configuration, options: Options) -> int:
     run_dir = private_directory(configuration.run_dir)
     private_directory(configuration.log_dir)
     with hold(run_dir):
+        health.forget(run_dir)
         reporter = reporter_for(options)
         found = end_leftovers(run_dir)
         if found:
@@ -140,6 +142,9 @@ class _Run:
             self._reason = "the boot failed"
             return 1
         self._reporter.ready(time.monotonic() - self._began, self._options.announce())
+        if self._supervisor.finished:
+            self._reason = "everything is done"
+            return 0
         if not await self._unless_asked(self._supervisor.watch()):
             return 0
         if self._options.stays:

@@ -87,6 +87,12 @@ class Supervisor:
         finally:
             settled.cancel()
 
+    @property
+    def finished(self) -> bool:
+        """Whether everything that was to be started has been, and has ended well by itself."""
+        own = [unit for unit in self.units.values() if not unit.service.external]
+        return all(unit.state is State.DONE for unit in own)
+
     async def watch(self) -> None:
         """Until a critical service is given up. Raises what a service's task raised: a defect of ours."""
         exhausted = asyncio.create_task(self.exhausted.wait())
