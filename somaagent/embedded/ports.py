@@ -17,18 +17,27 @@ _ATTEMPTS = 200
 
 
 class Ports:
-    """The ports of one data directory. A port is settled when first asked for, until the end."""
+    """The ports of one data directory. A port is settled when first asked for, until the end.
+
+    Whoever starts the servers calls ``recheck`` before: a remembered port that another program has taken
+    since is then replaced. To everybody else the remembered ports are where the servers are.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._settled: dict[str, int] = {}
+        self._checked = False
+
+    def recheck(self) -> None:
+        """From now on, remembered ports must be free."""
+        self._checked = True
 
     def of(self, name: str) -> int:
-        """The port of *name*: the remembered one if nobody else has taken it, else a free one, remembered."""
+        """The port of *name*: the remembered one, else a free one, which is remembered."""
         if name not in self._settled:
             remembered = self._remembered()
             port = remembered.get(name)
-            if port is None or not is_free(port):
+            if port is None or (self._checked and not is_free(port)):
                 port = self._pick(set(remembered.values()))
                 write_private(
                     self._path, json.dumps(remembered | {name: port}, indent=1, sort_keys=True) + "\n"

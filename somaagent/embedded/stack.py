@@ -62,6 +62,7 @@ class Stack:
             write_private(holder, f"{os.getpid()}\n")
             remove_leftovers(self.data_dir)
             self._folder.end_predecessors()
+            self._folder.ports.recheck()
         except BaseException:
             self._lock.release()
             raise

@@ -1,0 +1,203 @@
+"""Real OpenBao, PostgreSQL and Valkey for one run of the tests, thrown away after it.
+
+``python -m tests.stack -- COMMAND…`` runs a command inside such a stack: its environment has every ``SA01_*``
+setting, a migrated database, and ``SOMA_TEST_STACK``, by which tests inside find the stack and use it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from settings import MODULES
+from settings.environment import owner_environment
+from somaagent.embedded import EmbeddedServer, NotReady, Stack
+from somaagent.embedded.launch import spawn
+from somaagent.embedded.stack import DATABASE
+
+MARKER = "SOMA_TEST_STACK"
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+_READY_SECONDS = 60.0
+_STOP_SECONDS = 20.0
+_LIKE_A_SHELL = 128
+
+
+@dataclass(frozen=True, slots=True)
+class RunningStack:
+    """A stack that runs. ``environment`` is all that a process of ours needs besides PATH and the like."""
+
+    data_dir: Path
+    stack: Stack
+    environment: dict[str, str]
+
+    @classmethod
+    def of(cls, stack: Stack) -> RunningStack:
+        found = stack.environment() | {MARKER: str(stack.data_dir)}
+        found["DJANGO_SETTINGS_MODULE"] = MODULES[found["SA01_DEPLOYMENT_MODE"]]
+        return cls(stack.data_dir, stack, found)
+
+    @property
+    def owner_environment(self) -> dict[str, str]:
+        """The environment of a process that works as the owner of the tables."""
+        return owner_environment(foreign_environment() | self.environment)
+
+    @property
+    def operator_token_file(self) -> Path:
+        """What ``manage.py secret`` and ``bootstrap_vault`` log in with (SA01_VAULT_OPERATOR_TOKEN_FILE)."""
+        return self.data_dir / "openbao" / "root-token"
+
+    @contextlib.contextmanager
+    def superuser(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+        """A connection to the tests' database that may do everything, in autocommit."""
+        with self.stack.postgres.superuser(DATABASE) as connection:
+            yield connection
+
+
+def foreign_environment() -> dict[str, str]:
+    """Our environment without any setting of SomaAgent's: the tests bring their own."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("SA01_", "DJANGO_"))}
+
+
+def adopt(running: RunningStack) -> None:
+    """Make the stack's settings this process's and its children's, in place of all others."""
+    for name in [name for name in os.environ if name.startswith(("SA01_", "DJANGO_"))]:
+        del os.environ[name]
+    os.environ.update(running.environment)
+
+
+@contextlib.contextmanager
+def running_stack(*, migrated: bool = True) -> Iterator[RunningStack]:
+    """A stack of one's own or, inside ``python -m tests.stack``, the one that is there. For the main thread."""
+    if MARKER in os.environ:
+        there = Path(os.environ[MARKER])
+        if not (there / "environment").exists():
+            raise RuntimeError(f"{MARKER} names {there}, where no stack is: unset it.")
+        yield RunningStack.of(Stack(there, model=False))
+        return
+    with tempfile.TemporaryDirectory(prefix="soma-test-") as folder:
+        stack = Stack(Path(folder) / "data", model=False, durable=False)
+        with stack.lock(), started(stack):
+            running = RunningStack.of(stack)
+            if migrated:
+                manage(running, "migrate", "--no-input", "--verbosity=0")
+            yield running
+
+
+@contextlib.contextmanager
+def started(stack: Stack) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """Start the servers of a locked stack and stop them at the end. Gives their processes by name."""
+    processes: dict[str, subprocess.Popen[bytes]] = {}
+    # The slowest step of a first start, and it needs nobody's password.
+    preparation = _Background(stack.postgres.prepare)
+    try:
+        for server in stack.servers:
+            if server is stack.postgres:
+                preparation.finish()
+            else:
+                server.prepare()
+            start(server, stack.data_dir, processes)
+        yield processes
+    finally:
+        preparation.finish()
+        stop(stack, processes)
+
+
+def start(server: EmbeddedServer, data_dir: Path, processes: dict[str, subprocess.Popen[bytes]]) -> None:
+    """Start a server that is prepared, wait until it answers, and configure it."""
+    log = data_dir / f"{server.name}.log"
+    with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as output:
+        process = processes[server.name] = spawn(server.command(), output=output)
+    until = time.monotonic() + _READY_SECONDS
+    while True:
+        try:
+            server.ready()
+            break
+        except NotReady as reason:
+            if process.poll() is not None or time.monotonic() > until:
+                said = log.read_text(errors="replace")[-3000:]
+                raise RuntimeError(f"{server.name} does not start: {reason}\n{said}") from reason
+            time.sleep(0.02)
+    server.configure()
+
+
+def stop(stack: Stack, processes: dict[str, subprocess.Popen[bytes]]) -> None:
+    """Stop what runs, in reverse order; what does not end in time is killed."""
+    for server in reversed(stack.servers):
+        process = processes.pop(server.name, None)
+        if process is None or process.poll() is not None:
+            continue
+        process.send_signal(server.command().stop_signal)
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def manage(running: RunningStack, *arguments: str) -> str:
+    """Run a command of manage.py as the owner of the tables. Gives what it printed; raises what it said."""
+    done = subprocess.run(
+        [sys.executable, str(PROJECT_ROOT / "manage.py"), *arguments],
+        env=running.owner_environment,
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(
+            f"manage.py {' '.join(arguments)}: status {done.returncode}\n{done.stdout}{done.stderr}"
+        )
+    return done.stdout
+
+
+class _Background:
+    """A function at work in a thread; ``finish`` waits for it and raises what it raised, once."""
+
+    def __init__(self, work: Any) -> None:
+        self._work = work
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as failure:  # noqa: BLE001 - raised again by ``finish``
+            self._failure = failure
+
+    def finish(self) -> None:
+        self._thread.join()
+        failure, self._failure = self._failure, None
+        if failure:
+            raise failure
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command after ``--`` inside a stack; its exit status."""
+    if arguments[:1] != ["--"] or len(arguments) == 1:
+        print("usage: python -m tests.stack -- COMMAND [ARGUMENT…]", file=sys.stderr)
+        return 2
+    begun = time.monotonic()
+    with running_stack() as running:
+        print(f"tests.stack: ready after {time.monotonic() - begun:.1f} s", file=sys.stderr)
+        status = subprocess.run(
+            arguments[1:], env=foreign_environment() | running.environment, check=False
+        ).returncode
+    return status if status >= 0 else _LIKE_A_SHELL - status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
