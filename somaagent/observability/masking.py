@@ -20,7 +20,7 @@ _SECRET_TEXT = re.compile(
     r"|(?P<address>://[^/\s:@]*:)[^/\s@]+(?=@)"
     r"|(?P<field>\b(?:authorization|password|passwd|secret|secret_id|token|api[_-]?key|cookie|sessionid|csrftoken)"
     r"[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&}]+"
-    r"|\b(?:hvs|hvb|hvr|sk|pk|rk)[.-][\w.-]{16,}"
+    r"|\b(?:hvs|hvb|hvr|sa|sk|pk|rk)[._-][\w.-]{16,}"
     r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*",
     re.IGNORECASE,
 )

@@ -1,0 +1,78 @@
+"""gunicorn's configuration of the gateway: ``gunicorn -c somaagent/web/gunicorn.py
+somaagent.asgi:application``.
+
+Every name below that gunicorn knows is a setting of gunicorn.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import settings
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", settings.module_for_environment())
+
+from django.conf import settings as django_settings
+
+from somaagent.observability import logging, metrics, tracing
+from somaagent.web.server import GatewayLogger, GatewayWorker
+
+_HOST = django_settings.GATEWAY_HOST
+_DRAIN_SECONDS = django_settings.DRAIN_SECONDS
+# Until a worker notices that it should stop (1 s), and for its last work after the drain.
+_LAST_WORK_SECONDS = 5
+_MEMORY = Path("/dev/shm")  # noqa: S108 - only for heartbeat files, which would block a worker on a slow disk
+_BYTES_PER_CHAR = 6
+
+logging.configure("gateway", django_settings.LOG_LEVEL)
+
+bind = (
+    f"[{_HOST}]:{django_settings.GATEWAY_PORT}" if ":" in _HOST else f"{_HOST}:{django_settings.GATEWAY_PORT}"
+)
+workers = django_settings.GATEWAY_WORKERS
+worker_class = GatewayWorker
+asgi_loop = "uvloop"
+worker_connections = 10_000
+backlog = 2048
+# Each worker loads the application itself: connections, threads and Vault renewal are its own.
+preload_app = False
+worker_tmp_dir = str(_MEMORY) if _MEMORY.is_dir() else tempfile.gettempdir()
+control_socket_disable = True
+proc_name = "somaagent-gateway"
+
+timeout = 60
+keepalive = 5
+# The master's patience; the workers' own, set in post_fork, is shorter, so that they come to their last work.
+graceful_timeout = _DRAIN_SECONDS + _LAST_WORK_SECONDS
+asgi_disconnect_grace_period = 3
+
+limit_request_line = 8190
+limit_request_fields = 100
+limit_request_field_size = 16_384
+websocket_max_message_size = max(65_536, django_settings.MESSAGE_MAX_CHARS * _BYTES_PER_CHAR)
+
+logger_class = GatewayLogger
+loglevel = django_settings.LOG_LEVEL.lower()
+accesslog = None
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """In the new worker, before it loads the application."""
+    del server
+    worker.cfg.set("graceful_timeout", _DRAIN_SECONDS)
+    tracing.configure("gateway", django_settings.OTLP_ENDPOINT)
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """In a worker that ends."""
+    del server, worker
+    tracing.flush()
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """In the master, after a worker ended, also when it was killed."""
+    del server
+    metrics.mark_dead(worker.pid)

@@ -1,0 +1,113 @@
+"""What we add to gunicorn: answers to unreadable requests as problem+json, an end for silent connections,
+JSON logs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+import structlog
+from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+from gunicorn.workers import gasgi
+from uuid_utils.compat import uuid7
+
+FIRST_REQUEST_SECONDS = 10.0
+
+# What is at fault, by the status that gunicorn chose.
+_PLACES = {
+    HTTPStatus.REQUEST_URI_TOO_LONG: ("target_too_long", "path", "The request's address is too long."),
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: (
+        "headers_too_large",
+        "headers",
+        "The request's headers are too large or too many.",
+    ),
+}
+_UNREADABLE = ("malformed", "request", "The request cannot be read.")
+
+logger = structlog.get_logger(__name__)
+
+
+class GatewayProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no types
+    """A connection that answers what it cannot read like everything else answers errors."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Gives the first request a time: a connection without one costs its owner nothing, and would hold up
+        a stop.
+        """
+        super().connection_made(transport)
+        self.worker.loop.call_later(FIRST_REQUEST_SECONDS, self._close_if_silent)
+
+    def _close_if_silent(self) -> None:
+        if self.req_count <= 1 and self._awaiting_request:
+            self._keepalive_timeout()
+
+    def _send_error_response(
+        self, status: int, message: str, extra_headers: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        phrase = HTTPStatus(status).phrase
+        request_id = str(uuid7())
+        body = _problem(status, phrase, message, request_id)
+        if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            logger.info("request.unreadable", status=status, reason=message, request_id=request_id)
+        head = [
+            f"HTTP/1.1 {status} {phrase}",
+            "Content-Type: application/problem+json",
+            f"Content-Length: {len(body)}",
+            f"X-Request-ID: {request_id}",
+            *(f"{name}: {value}" for name, value in extra_headers),
+            "Connection: close",
+        ]
+        self._safe_write("\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body)
+
+
+def _problem(status: int, phrase: str, message: str, request_id: str) -> bytes:
+    """The shape of ``somaagent.problems.Problem``. ``message`` is gunicorn's, and tells nothing of our
+    inside.
+    """
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.NOT_IMPLEMENTED:
+        code, errors = "internal", []
+        detail = "The server failed at this request. Tell its operator the request id."
+    else:
+        code, field, detail = _PLACES.get(HTTPStatus(status), _UNREADABLE)
+        errors = [{"field": field, "message": message}]
+    return orjson.dumps(
+        {
+            "type": f"urn:somaagent:problem:{code}",
+            "title": phrase,
+            "status": status,
+            "code": code,
+            "detail": detail,
+            "request_id": request_id,
+            "errors": errors,
+        }
+    )
+
+
+class GatewayWorker(gasgi.ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn's own ASGI worker, with our protocol."""
+
+    def init_process(self) -> None:
+        gasgi.ASGIProtocol = GatewayProtocol  # the worker names its protocol's class in no other place
+        super().init_process()
+
+
+class GatewayLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
+    """Hands gunicorn's lines to the root logger, which writes JSON, and writes no access log: requests log
+    themselves.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        super().__init__(cfg)
+        self.error_log.propagate = True
+
+    def setup(self, cfg: Config) -> None:
+        self.cfg = cfg
+        self._access_log_enabled = False
+        self.loglevel = self.LOG_LEVELS[cfg.loglevel]
+        self.error_log.handlers.clear()
+        self.error_log.setLevel(self.loglevel)
