@@ -78,7 +78,7 @@ def adopt(running: RunningStack) -> None:
 
 @contextlib.contextmanager
 def running_stack(*, migrated: bool = True) -> Iterator[RunningStack]:
-    """A stack of one's own or, inside ``python -m tests.stack``, the one that is there. For the main thread."""
+    """A stack of one's own or, inside ``python -m tests.stack``, the one that is there. Main thread only."""
     if MARKER in os.environ:
         there = Path(os.environ[MARKER])
         if not (there / "environment").exists():
