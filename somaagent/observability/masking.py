@@ -18,8 +18,9 @@ _SECRET_NAME = re.compile(
 _SECRET_TEXT = re.compile(
     r"(?P<scheme>\b(?:bearer|basic)\s+)(?:(?=[\w.~+/=-]*\d)[\w.~+/=-]{6,}|[\w.~+/=-]{16,})"
     r"|(?P<address>://[^/\s:@]*:)[^/\s@]+(?=@)"
-    r"|(?P<field>\b(?:authorization|password|passwd|secret|secret_id|token|api[_-]?key|cookie|sessionid|csrftoken)"
-    r"[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&}]+"
+    r"|(?P<field>\b(?:authorization|password|passwd|secret|secret_id|token|api[_-]?key|sessionid|csrftoken)"
+    r"[\"']?\s*[=:]\s*[\"']?(?:(?:bearer|basic)\s+)?)[^\s\"',;&}]+"
+    r"|(?P<cookies>\bcookie[\"']?\s*[=:]\s*)[^\r\n]+"
     r"|\b(?:hvs|hvb|hvr|sa|sk|pk|rk)[._-][\w.-]{16,}"
     r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*",
     re.IGNORECASE,
@@ -59,5 +60,5 @@ def _field(name: Any, value: Any, depth: int) -> Any:
 
 
 def _keep_label(found: re.Match[str]) -> str:
-    label = found["scheme"] or found["address"] or found["field"] or ""
+    label = found["scheme"] or found["address"] or found["field"] or found["cookies"] or ""
     return label + MASK

@@ -28,7 +28,7 @@ _LONG = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 300.0, 60
 TURNS = Counter("soma_turns_total", "Turns that ended, by their last state.", ["state"])
 TURN_SECONDS = Histogram("soma_turn_seconds", "From a turn's claim to its end.", buckets=_LONG)
 FIRST_TOKEN_SECONDS = Histogram(
-    "soma_first_token_seconds", "From a turn's claim to the first text of its answer.", buckets=_SHORT
+    "soma_first_token_seconds", "From a turn's submission to the first text of its answer.", buckets=_SHORT
 )
 MODEL_TOKENS = Counter(
     "soma_model_tokens_total", "Tokens that models counted; kind: input, cached, output, reasoning.", ["kind"]
