@@ -91,15 +91,17 @@ def url(*schemes: str) -> Kind:
 
     # None of these messages repeats the text: a URL is where a password hides.
     def cast(text: str) -> str:
-        parts = urlsplit(_text(text))
-        if parts.scheme not in schemes or not parts.hostname or not _HOST.fullmatch(parts.hostname):
+        try:
+            parts = urlsplit(_text(text))
+            port = parts.port
+        except ValueError as error:
+            raise ValueError(f"is not {expects} and a host") from error
+        if parts.scheme not in schemes or not _HOST.fullmatch(parts.hostname or ""):
             raise ValueError(f"is not {expects} and a host")
         if "@" in parts.netloc:
             raise ValueError("holds a user or a password; credentials belong in Vault")
-        if parts.query or parts.fragment:
-            raise ValueError("has a query or a fragment; it takes a bare address")
-        if parts.port == 0:
-            raise ValueError("has port 0; it takes a real port")
+        if parts.query or parts.fragment or port == 0:
+            raise ValueError("has a query, a fragment or port 0; it takes a bare address")
         return text.rstrip("/")
 
     return Kind("url", expects, cast)

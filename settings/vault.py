@@ -125,7 +125,8 @@ class SecretReader:
 
     def close(self) -> None:
         """Ends the renewal. The token runs out by itself."""
-        self._stop.set()
+        self._closed = True
+        self._wake.set()
 
     # -- below: callers hold the lock, unless said otherwise ------------------------------------------------
 
@@ -136,6 +137,7 @@ class SecretReader:
         self._lease = lease
         self._expires = time.monotonic() + lease.seconds
         self._last_error = ""
+        self._wake.set()
 
     def _fetch(self, path: str) -> dict[str, Secret]:
         """Reads *path* and caches it. Takes the lock."""
@@ -174,7 +176,10 @@ class SecretReader:
 
     def _renew_for_ever(self) -> None:
         """The thread: wakes at half of the lease, or soon after a failure. Takes the lock."""
-        while not self._stop.wait(self._pause()):
+        while not self._closed:
+            if self._wake.wait(self._pause()):
+                self._wake.clear()  # another lease to wait for, or the end
+                continue
             with self._lock:
                 if self._lease is None or self._lease.seconds == 0:
                     continue
@@ -206,7 +211,8 @@ class SecretReader:
 
     def _fresh_process(self) -> None:
         self._lock = threading.RLock()
-        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._closed = False
         self._thread = None
 
     def _after_fork(self) -> None:

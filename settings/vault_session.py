@@ -82,21 +82,31 @@ def translated(connection: VaultConnection) -> Iterator[None]:
             f"Vault at {address} showed a certificate that cannot be verified.",
             mend="export SA01_VAULT_CA_FILE=/path/to/the/authority.pem",
         ) from error
-    except OSError as error:
-        # requests' errors are OSErrors; a CA file that cannot be read is a plain one.
-        if not isinstance(error, requests.exceptions.RequestException):
-            raise VaultUnreachable(f"{error}.", mend=f"ls -l {connection.ca_file}") from error
+    except requests.exceptions.RequestException as error:
         raise VaultUnreachable(f"Vault at {address} is unreachable ({_why(error)}).", mend=health) from error
+    except OSError as error:
+        # What is left is the authority's file: it is there, and is no certificate.
+        message = f"{connection.ca_file} is not a certificate authority ({error})."
+        raise VaultUnreachable(message, mend=f"openssl x509 -in {connection.ca_file}") from error
     except exceptions.VaultDown as error:
         if "seal" in str(error).lower():
-            raise VaultSealed(f"Vault at {address} is sealed.", mend="bao operator unseal") from error
+            raise _sealed(connection) from error
         raise VaultUnreachable(f"Vault at {address} is not in service.", mend=health) from error
     except exceptions.VaultNotInitialized as error:
-        raise VaultSealed(f"Vault at {address} is not initialised.", mend="bao operator init") from error
+        raise _sealed(connection) from error
     except (exceptions.InternalServerError, exceptions.BadGateway, exceptions.RateLimitExceeded) as error:
         raise VaultUnreachable(
             f"Vault at {address} could not answer ({type(error).__name__}).", mend=health
         ) from error
+
+
+def _sealed(connection: VaultConnection) -> VaultError:
+    """A Vault that was never initialised calls itself sealed as well; what mends it is another command."""
+    address = connection.address
+    with translated(connection):
+        if open_client(connection).sys.is_initialized():
+            return VaultSealed(f"Vault at {address} is sealed.", mend="bao operator unseal")
+    return VaultSealed(f"Vault at {address} is not initialised.", mend="bao operator init")
 
 
 def _why(error: requests.exceptions.RequestException) -> str:
@@ -144,6 +154,12 @@ class VaultSession:
 
         Raises ``VaultLoginRefused``, ``VaultSealed`` or ``VaultUnreachable``.
         """
+        authority = self.connection.ca_file
+        if authority and not authority.is_file():
+            # Found before the first request: over plain HTTP it would never be missed.
+            raise VaultUnreachable(
+                f"There is no certificate authority at {authority}.", mend=f"ls -l {authority}"
+            )
         with translated(self.connection):
             try:
                 return {
@@ -202,7 +218,9 @@ class VaultSession:
                 data = self._client.auth.token.lookup_self()["data"]
             except (exceptions.Forbidden, exceptions.Unauthorized) as error:
                 raise self._refused(error) from error
-        return Lease(int(data["ttl"]), bool(data.get("renewable", False)), tuple(data.get("policies") or ()))
+        # A life of less than a second is told as 0; only a token without an end lives for ever.
+        seconds = max(int(data["ttl"]), 1) if data.get("expire_time") else 0
+        return Lease(seconds, bool(data.get("renewable", False)), tuple(data.get("policies") or ()))
 
     def renew(self) -> Lease:
         """Prolongs the token. Raises ``VaultLoginRefused`` if Vault no longer knows it."""
