@@ -1,0 +1,71 @@
+"""Who may see a page: a signed-in member whose password is their own."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, cast
+
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.utils.cache import add_never_cache_headers
+from django.utils.http import urlencode
+
+from somaagent.errors import SomaError
+from somaagent.problems import STATUS
+from somaagent.tenancy.actor import Actor
+from somaagent.tenancy.models import User
+from somaagent.tenancy.scope import tenant_scope
+from somaagent.web.request import Request
+
+PageView = Callable[..., HttpResponseBase]
+
+
+def page(view: PageView) -> PageView:
+    """Call ``view(request, actor, …)`` in the actor's tenant; send everybody else where they belong."""
+
+    @functools.wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        response = _elsewhere(request)
+        if response is None:
+            response = _answered(view, request, _browser_actor(request), args, kwargs)
+        add_never_cache_headers(response)
+        return response
+
+    return guarded
+
+
+def _elsewhere(request: HttpRequest) -> HttpResponseBase | None:
+    user = request.user
+    if not user.is_authenticated:
+        return redirect_to_login(request.get_full_path())
+    if cast("User", user).password_is_one_time:
+        return redirect(password_change_url(request.get_full_path()))
+    return None
+
+
+def password_change_url(then: str) -> str:
+    """Where a one-time password is changed, and where to go on after that."""
+    return f"/account/password/?{urlencode({'next': then})}"
+
+
+def _browser_actor(request: HttpRequest) -> Actor | None:
+    """The session's actor. A bearer key is for programs: no page is shown to it."""
+    actor = cast("Request", request).actor
+    return actor if actor is not None and actor.via == "browser" else None
+
+
+def _answered(
+    view: PageView, request: HttpRequest, actor: Actor | None, args: Any, kwargs: Any
+) -> HttpResponseBase:
+    if actor is None:
+        return render(request, "account/no_membership.html", status=403)
+    try:
+        with tenant_scope(actor.tenant_id):
+            return view(request, actor, *args, **kwargs)
+    except SomaError as error:
+        status = STATUS[error.kind]
+        facts = {"status": status.value, "title": status.phrase, "detail": error.message}
+        facts["request_id"] = cast("Request", request).request_id
+        return render(request, "problem.html", facts, status=status)

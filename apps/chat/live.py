@@ -1,0 +1,146 @@
+"""A turn's answer as HTML while it is written: server-sent events for the page.
+
+``render``  {"start", "html"}: the answer's blocks from number ``start`` on; sent at a pace that the eye needs
+``done``    {"html"}: the whole answer with its state, as the page shows it; the last event
+
+An event's id is that of the last event of the turn that it shows. A client that comes back is sent the answer
+from its first block: Markdown cannot be continued from the middle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any
+from uuid import UUID
+
+import orjson
+import structlog
+from django.template.loader import render_to_string
+
+from somaagent import valkey
+from somaagent.agent.events import TextDelta, TurnStarted
+from somaagent.observability import metrics
+from somaagent.tenancy.actor import Actor
+from somaagent.tenancy.scope import in_tenant
+
+from . import sse, transcript
+from .growing import Change, GrowingAnswer
+from .stream import Record
+
+logger = structlog.get_logger(__name__)
+
+PACE_SECONDS = 0.08
+# At most a fifth of a processor for one answer, however slow its Markdown is.
+REST_PER_WORK = 4
+# More than this takes milliseconds, and is rendered beside the event loop.
+RENDERED_IN_LOOP = 1_500
+RETRY = b"retry: 1000\n\n"
+
+
+async def stream(actor: Actor, turn_id: UUID, records: AsyncIterator[Record | None]) -> AsyncIterator[bytes]:
+    """The page's events out of all of a turn's."""
+    metrics.STREAMS_OPEN.inc()
+    try:
+        yield RETRY
+        page = _Page()
+        async with aclosing(_batches(records, page.rest)) as batches:
+            async for batch in batches:
+                yield await page.show(batch)
+                if page.ended:
+                    break
+        html = await in_tenant(actor.tenant_id, _whole, actor, turn_id)
+        yield _event(page.sequence, "done", {"html": html})
+    except valkey.ERRORS:
+        # The browser connects again by itself, and goes on when Valkey is back.
+        logger.exception("page.events_unavailable", turn_id=str(turn_id))
+    finally:
+        metrics.STREAMS_OPEN.dec()
+
+
+class _Page:
+    """What one client has on its page."""
+
+    def __init__(self) -> None:
+        self.sequence = 0
+        self.ended = False
+        self._answer = GrowingAnswer()
+        self._work = 0.0
+
+    def rest(self) -> float:
+        return max(PACE_SECONDS, self._work * REST_PER_WORK)
+
+    async def show(self, batch: list[Record | None]) -> bytes:
+        """The event that brings the page up to date with these records; a comment where nothing changed."""
+        changed = False
+        for record in batch:
+            if record is None:
+                continue
+            self.sequence = record.sequence
+            self.ended = record.final
+            changed = self._take(record) or changed
+        if not changed or self.ended:
+            return sse.HEARTBEAT
+        change = await self._change()
+        return _event(self.sequence, "render", {"start": change.start, "html": change.html})
+
+    def _take(self, record: Record) -> bool:
+        if record.type == TurnStarted.type:
+            # Another attempt begins the answer anew.
+            self._answer = GrowingAnswer()
+            return bool(record.values().get("attempt", 1) > 1)
+        if record.type == TextDelta.type:
+            self._answer.add(record.values()["text"])
+            return True
+        return False
+
+    async def _change(self) -> Change:
+        before = time.perf_counter()
+        if self._answer.unsettled > RENDERED_IN_LOOP:
+            change = await asyncio.to_thread(self._answer.change)
+        else:
+            change = self._answer.change()
+        self._work = time.perf_counter() - before
+        return change
+
+
+async def _batches(
+    records: AsyncIterator[Record | None], rest: Callable[[], float]
+) -> AsyncIterator[list[Record | None]]:
+    """All records that came since the last time, at least one; then a rest."""
+    waiting: list[Record | None] = []
+    woken = asyncio.Event()
+
+    async def read() -> None:
+        async with aclosing(records) as source:  # type: ignore[type-var]  # every iterator of ours is a generator
+            async for record in source:
+                waiting.append(record)
+                woken.set()
+
+    reader = asyncio.create_task(read(), name="page reader")
+    reader.add_done_callback(lambda _: woken.set())
+    try:
+        while not reader.done() or waiting:
+            await woken.wait()
+            woken.clear()
+            if waiting:
+                batch = waiting.copy()
+                waiting.clear()
+                yield batch
+                await asyncio.sleep(rest())
+        await reader
+    finally:
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
+
+
+def _whole(actor: Actor, turn_id: UUID) -> str:
+    return render_to_string(
+        "chat/answer.html", {"entry": transcript.answer(actor=actor, turn_id=turn_id), "may_write": True}
+    )
+
+
+def _event(sequence: int, name: str, data: dict[str, Any]) -> bytes:
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (sequence, name.encode(), orjson.dumps(data))

@@ -1,0 +1,93 @@
+"""The page at ``/``, and the parts of it that it asks for later. Writes go to ``/api/v1``."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from apps.sessions import selectors as sessions
+from somaagent import problems
+from somaagent.errors import SomaError, invalid
+from somaagent.tenancy.actor import Actor
+from somaagent.tenancy.models import Scope
+from somaagent.tenancy.scope import in_tenant
+from somaagent.web.request import actor_of
+
+from . import live, selectors, sse, turns
+from .access import page
+from .models import OPEN_STATES
+from .transcript import Transcript, session_page, transcript
+
+
+@require_safe
+@page
+def chat(request: HttpRequest, actor: Actor, session_id: UUID | None = None) -> HttpResponseBase:
+    """The whole page: the list of sessions, and one of them or a new one."""
+    shown = transcript(actor=actor, session_id=session_id) if session_id else None
+    archived = shown.session.archived_at is not None if shown else "archived" in request.GET
+    return render(request, "chat/page.html", _facts(actor, shown, archived=archived))
+
+
+def _facts(actor: Actor, shown: Transcript | None, *, archived: bool) -> dict[str, object]:
+    return {
+        "transcript": shown,
+        "session": shown.session if shown else None,
+        "sessions": session_page(actor=actor, archived=archived),
+        "agents": list(sessions.agent_list()),
+        "may_write": Scope.WRITE in actor.scopes,
+        "longest": settings.MESSAGE_MAX_CHARS,
+    }
+
+
+@require_safe
+@page
+def session_items(request: HttpRequest, actor: Actor) -> HttpResponseBase:
+    """A part of the list: the newest sessions, or those behind ``?cursor=``."""
+    listed = session_page(actor=actor, archived="archived" in request.GET, cursor=_cursor(request))
+    return render(request, "chat/session_items.html", {"sessions": listed})
+
+
+@require_safe
+@page
+def entries(request: HttpRequest, actor: Actor, session_id: UUID) -> HttpResponseBase:
+    """A part of a conversation: its end, or what stands before ``?cursor=``."""
+    shown = transcript(actor=actor, session_id=session_id, cursor=_cursor(request))
+    facts = {"transcript": shown, "session": shown.session, "may_write": Scope.WRITE in actor.scopes}
+    return render(request, "chat/entries.html", facts)
+
+
+def _cursor(request: HttpRequest) -> UUID | None:
+    text = request.GET.get("cursor")
+    try:
+        return UUID(text) if text else None
+    except ValueError as error:
+        raise invalid("query.cursor", "This is no cursor of ours: reload the page.") from error
+
+
+@require_safe
+async def render_turn(request: HttpRequest, turn_id: UUID) -> HttpResponseBase:
+    """The turn's answer as HTML while it is written (server-sent events, see ``live``)."""
+    try:
+        actor = actor_of(request)
+        actor.require(Scope.READ)
+        after = sse.cursor_of(request.headers.get("Last-Event-ID"), None)
+        if after and await in_tenant(actor.tenant_id, _seen, actor, turn_id, after):
+            # To a browser that connects again this says: stop (WHATWG HTML, section 9.2.3).
+            return HttpResponse(status=204)
+        records = await turns.follow(actor=actor, turn_id=turn_id, after=0)
+    except SomaError as error:
+        return problems.of_error(request, error)
+    response = StreamingHttpResponse(live.stream(actor, turn_id, records), content_type="text/event-stream")
+    response["Cache-Control"] = "no-store"
+    response["X-Accel-Buffering"] = "no"
+    return response
+
+
+def _seen(actor: Actor, turn_id: UUID, after: int) -> bool:
+    """Whether a client with this cursor has seen the turn's end."""
+    turn = selectors.turn_get(actor=actor, turn_id=turn_id)
+    return turn.state not in OPEN_STATES and 0 < turn.last_event <= after

@@ -1,0 +1,55 @@
+// One answer while it is written: follows the turn's rendering, which comes as HTML from the server.
+
+/**
+ * @param article the answer on the page, with its turn in data-turn
+ * @param on {changed(), settled(text), done(article), lost()}
+ * @returns a function that stops following
+ */
+export function follow(article, on) {
+  const source = new EventSource(`/turns/${article.dataset.turn}/render`);
+  const prose = article.querySelector(".prose");
+  let begun = false;
+  let told = 0;
+
+  source.addEventListener("render", (event) => {
+    const { start, html } = JSON.parse(event.data);
+    if (!begun) prose.replaceChildren();
+    begun = true;
+    for (const text of settled(prose, told, start)) on.settled(text);
+    told = Math.max(told, start);
+    replaceFrom(prose, start, html);
+    on.changed();
+  });
+  source.addEventListener("done", (event) => {
+    source.close();
+    const template = document.createElement("template");
+    template.innerHTML = JSON.parse(event.data).html;
+    const whole = template.content.querySelector("article");
+    const rest = [...settled(prose, told, Infinity)].join(" ");
+    article.replaceWith(whole);
+    on.done(whole, rest);
+  });
+  source.addEventListener("error", () => {
+    // While it is CONNECTING the browser tries again by itself; CLOSED means that the server refused.
+    if (source.readyState === EventSource.CLOSED) on.lost();
+  });
+  return () => source.close();
+}
+
+function* settled(prose, from, to) {
+  for (const block of [...prose.children].slice(from, to)) yield block.textContent.trim();
+}
+
+/** Put the blocks from number `start` on, touching only those that changed: a selection in others stays. */
+function replaceFrom(prose, start, html) {
+  while (prose.children.length > start + html.length) prose.lastElementChild.remove();
+  html.forEach((text, index) => {
+    const there = prose.children[start + index];
+    if (there?.source === text) return;
+    const block = document.createElement("div");
+    block.innerHTML = text;
+    block.source = text;
+    if (there) there.replaceWith(block);
+    else prose.append(block);
+  });
+}

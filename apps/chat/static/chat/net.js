@@ -1,0 +1,47 @@
+// Requests to this server. What goes wrong becomes an Error whose message a person can read.
+
+const token = () => document.querySelector("[name=csrfmiddlewaretoken]").value;
+
+export function randomKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+async function ask(url, options) {
+  let response;
+  try {
+    response = await fetch(url, { credentials: "same-origin", ...options });
+  } catch {
+    throw new Error("The server cannot be reached. Check the connection and try again.");
+  }
+  if (response.redirected && new URL(response.url).pathname === "/sign-in/") {
+    location.assign(`/sign-in/?next=${encodeURIComponent(location.pathname)}`);
+    throw new Error("You were signed out. Sign in again.");
+  }
+  return response;
+}
+
+async function reason(response) {
+  if (response.status === 401) return "You were signed out. Reload the page to sign in again.";
+  if (response.headers.get("Content-Type")?.startsWith("application/problem+json")) return (await response.json()).detail;
+  return `The server answered with an error (${response.status}). Try again.`;
+}
+
+/** Send JSON to the API; gives the JSON that comes back, or null. */
+export async function send(method, path, body, headers = {}) {
+  const response = await ask(`/api/v1${path}`, {
+    method,
+    headers: { "Content-Type": "application/json", "X-CSRFToken": token(), ...headers },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  if (!response.ok) throw new Error(await reason(response));
+  return response.status === 204 ? null : response.json();
+}
+
+/** A part of the page, rendered by the server. */
+export async function part(url) {
+  const response = await ask(url);
+  if (!response.ok) throw new Error(await reason(response));
+  const template = document.createElement("template");
+  template.innerHTML = await response.text();
+  return template.content;
+}

@@ -1,0 +1,168 @@
+"""A gateway that runs: gunicorn with our application, on the tests' stack, in front of a scripted model."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from somaagent.embedded.addresses import loopback
+from tests import model_server
+from tests.stack import PROJECT_ROOT, RunningStack, foreign_environment
+
+_READY_SECONDS = 60.0
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who can sign in: a name, a password, an API key, and whether the password is one-time."""
+
+    name: str
+    password: str
+    api_key: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """The scripted model server, from outside its process."""
+
+    url: str
+
+    @property
+    def base_url(self) -> str:
+        return f"{self.url}/v1"
+
+    def script(self, *steps: str) -> None:
+        """What the next requests get, whatever their messages say (see ``tests.model_server``)."""
+        self._post("/_script", steps)
+
+    def reset(self) -> None:
+        self._post("/_reset", None)
+
+    def requests(self) -> list[dict[str, Any]]:
+        with urllib.request.urlopen(f"{self.url}/_requests") as answer:
+            return list(json.load(answer)["requests"])
+
+    def _post(self, path: str, body: Any) -> None:
+        urllib.request.urlopen(f"{self.url}{path}", data=json.dumps(body).encode()).close()
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """Its address without a slash at the end, the model behind it, and people to be.
+
+    ``operator`` owns the tenant, may use the admin, and has a password of their own.
+    """
+
+    url: str
+    model: Model
+    operator: Person
+    log: Path
+
+    def newcomer(self, *, staff: bool = False, one_time: bool = True) -> Person:
+        """Another member of the operator's tenant, without any session yet."""
+        return _person(f"person-{next(_numbers)}", staff=staff, one_time=one_time)
+
+
+@contextlib.contextmanager
+def running_gateway(stack: RunningStack, folder: Path) -> Iterator[Gateway]:
+    """Start the model and the gateway, make the first tenant with its agent, and stop both at the end."""
+    address = f"{loopback()}:{free_port()}"
+    with model_server.process() as model_url:
+        model = Model(model_url)
+        operator = _first_rows(model)
+        with _gunicorn(stack, address, folder) as log:
+            yield Gateway(f"http://{address}", model, operator, log)
+
+
+def free_port() -> int:
+    with socket.create_server((loopback(), 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextlib.contextmanager
+def _gunicorn(stack: RunningStack, address: str, folder: Path) -> Iterator[Path]:
+    host, port = address.split(":")
+    ours = stack.environment | {
+        "SA01_GATEWAY_HOST": host,
+        "SA01_GATEWAY_PORT": port,
+        "SA01_GATEWAY_WORKERS": "1",
+        "SA01_PUBLIC_URL": f"http://{address}",
+        "SA01_DRAIN_SECONDS": "1",
+    }
+    command = ["-m", "gunicorn", "-c", "somaagent/web/gunicorn.py", "somaagent.asgi:application"]
+    log = folder / "gateway.log"
+    with log.open("wb") as output:
+        gateway = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=PROJECT_ROOT,
+            env=foreign_environment() | ours,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        _wait_for(f"http://{address}/healthz", gateway, log)
+        yield log
+    finally:
+        gateway.terminate()
+        try:
+            gateway.wait(15)
+        except subprocess.TimeoutExpired:
+            gateway.kill()
+            gateway.wait()
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + _READY_SECONDS
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+        except (urllib.error.URLError, OSError) as error:
+            if process.poll() is not None or time.monotonic() > until:
+                said = log.read_text(errors="replace")[-4000:]
+                raise RuntimeError(f"The gateway does not start: {error}\n{said}") from error
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _first_rows(model: Model) -> Person:
+    """A tenant, its operator, and an agent whose model is the scripted one. Needs Django."""
+    from apps.admin.services import platform_seed  # noqa: PLC0415 - Django is not configured before
+    from apps.sessions import services as sessions  # noqa: PLC0415 - as above
+    from somaagent.tenancy.models import Tenant  # noqa: PLC0415 - as above
+    from somaagent.tenancy.scope import tenant_scope  # noqa: PLC0415 - as above
+
+    platform_seed(local_model_url=None)
+    tenant = Tenant.objects.order_by("id")[0]
+    with tenant_scope(tenant.id):
+        profile = sessions.model_profile_ensure(
+            tenant_id=tenant.id, slug="scripted", name="Scripted", base_url=model.base_url, model="scripted"
+        )
+        sessions.agent_ensure(
+            tenant_id=tenant.id, slug="assistant", name="Assistant", instructions="", model_profile=profile
+        )
+    return _person("boss", staff=True, one_time=False)
+
+
+def _person(name: str, *, staff: bool, one_time: bool) -> Person:
+    from somaagent.tenancy import services as tenancy  # noqa: PLC0415 - Django is not configured before
+    from somaagent.tenancy.models import Role, Tenant  # noqa: PLC0415 - as above
+
+    password = tenancy.one_time_password()
+    user = tenancy.user_create(username=name, password=password, is_staff=staff, one_time=one_time)
+    tenant = Tenant.objects.order_by("id")[0]
+    tenancy.membership_create(tenant=tenant, user=user, role=Role.OWNER if staff else Role.MEMBER)
+    _, key = tenancy.api_key_create(tenant_id=tenant.id, user_id=user.id, name="journey")
+    return Person(name, password, key)
