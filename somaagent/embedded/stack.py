@@ -6,7 +6,7 @@ import os
 import socket
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from somaagent.embedded.addresses import loopback
 from somaagent.embedded.errors import AlreadyRunning, EmbeddedError, NewerSchema
@@ -46,15 +46,16 @@ class Stack:
             self.servers += (self.model,)
         self._lock = FileLock(self.data_dir / "lock", mode=0o600)
 
-    def lock(self) -> FileLock:
-        """Make the data directory ours until ``release`` is called on the result, or our process ends.
+    def lock(self) -> AcquireReturnProxy:
+        """Make the data directory ours until the ``with`` that may stand around it ends, or our process does.
 
-        Raises ``AlreadyRunning``, and ``NewerSchema`` for a directory that we do not understand.
+        What an earlier start left running is ended. Raises ``AlreadyRunning``, and
+        ``NewerSchema`` for a directory that we do not understand.
         """
         private_directory(self.data_dir)
         holder = self.data_dir / "lock.holder"
         try:
-            self._lock.acquire(blocking=False)
+            held = self._lock.acquire(blocking=False)
         except Timeout as taken:
             raise AlreadyRunning(self._taken(holder)) from taken
         try:
@@ -66,7 +67,7 @@ class Stack:
         except BaseException:
             self._lock.release()
             raise
-        return self._lock
+        return held
 
     def environment(self) -> dict[str, str]:
         """Every setting that embedded mode decides, as the environment of our processes; nothing secret.

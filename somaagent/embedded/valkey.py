@@ -69,6 +69,8 @@ class Valkey:
 
     def ready(self) -> None:
         import redis  # noqa: PLC0415 - who only spawns does without it
+        from redis.backoff import NoBackoff  # noqa: PLC0415 - as above
+        from redis.retry import Retry  # noqa: PLC0415 - as above
 
         if self._password is None:
             self._password = self._folder.secret("core", "valkey_password")
@@ -78,6 +80,7 @@ class Valkey:
             password=self._password,
             socket_timeout=1.0,
             socket_connect_timeout=1.0,
+            retry=Retry(NoBackoff(), 0),  # whoever asks asks again
         )
         try:
             client.ping()
