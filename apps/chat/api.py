@@ -18,6 +18,7 @@ from . import selectors, sse, turns
 from .schemas import TurnIn, TurnOut
 
 router = Router(tags=["turns"])
+router.add_decorator(in_tenant_of_actor, mode="view")
 EVENT_STREAM = {
     "text/event-stream": {
         "schema": {
@@ -57,14 +58,12 @@ async def submit_turn(request: HttpRequest, body: TurnIn, idempotency_key: Idemp
 
 
 @router.get("", response={200: Page[TurnOut], **PROBLEMS})
-@in_tenant_of_actor
 def list_turns(request: HttpRequest, page: Query[PageQuery], session_id: UUID | None = None) -> Any:
     """The caller's turns, newest first; of one session where it is named."""
     return page_of(selectors.turn_list(actor=actor_of(request), session_id=session_id), page)
 
 
 @router.get("/{uuid:turn_id}", response={200: TurnOut, **PROBLEMS})
-@in_tenant_of_actor
 def read_turn(request: HttpRequest, turn_id: UUID) -> Any:
     return selectors.turn_get(actor=actor_of(request), turn_id=turn_id)
 

@@ -18,31 +18,28 @@ from . import selectors, services
 from .schemas import AgentOut, MessageOut, ModelProfileOut, SessionIn, SessionOut, SessionPatch
 
 router = Router()
+router.add_decorator(in_tenant_of_actor, mode="view")
 
 
 @router.get("/agents", response={200: Page[AgentOut], **PROBLEMS}, tags=["agents"])
-@in_tenant_of_actor
 def list_agents(request: HttpRequest, page: Query[PageQuery]) -> Any:
     """Agents that can be spoken to."""
     return page_of(selectors.agent_list(), page)
 
 
 @router.get("/model-profiles", response={200: Page[ModelProfileOut], **PROBLEMS}, tags=["agents"])
-@in_tenant_of_actor
 def list_model_profiles(request: HttpRequest, page: Query[PageQuery]) -> Any:
     """Ways to reach models."""
     return page_of(selectors.model_profile_list(), page)
 
 
 @router.get("/sessions", response={200: Page[SessionOut], **PROBLEMS}, tags=["sessions"])
-@in_tenant_of_actor
 def list_sessions(request: HttpRequest, page: Query[PageQuery], archived: bool = False) -> Any:
     """The caller's sessions, newest first."""
     return page_of(selectors.session_list(actor=actor_of(request), archived=archived), page)
 
 
 @router.post("/sessions", response={201: SessionOut, 409: Problem, **PROBLEMS}, tags=["sessions"])
-@in_tenant_of_actor
 def create_session(request: HttpRequest, body: SessionIn, idempotency_key: IdempotencyKey = None) -> Any:
     """Begin a conversation."""
     return Status(
@@ -57,13 +54,11 @@ def create_session(request: HttpRequest, body: SessionIn, idempotency_key: Idemp
 
 
 @router.get("/sessions/{uuid:session_id}", response={200: SessionOut, **PROBLEMS}, tags=["sessions"])
-@in_tenant_of_actor
 def read_session(request: HttpRequest, session_id: UUID) -> Any:
     return selectors.session_get(actor=actor_of(request), session_id=session_id)
 
 
 @router.patch("/sessions/{uuid:session_id}", response={200: SessionOut, **PROBLEMS}, tags=["sessions"])
-@in_tenant_of_actor
 def update_session(request: HttpRequest, session_id: UUID, body: SessionPatch) -> Any:
     """Rename, archive, or bring back from the archive."""
     return services.session_update(
@@ -72,7 +67,6 @@ def update_session(request: HttpRequest, session_id: UUID, body: SessionPatch) -
 
 
 @router.delete("/sessions/{uuid:session_id}", response={204: None, **PROBLEMS}, tags=["sessions"])
-@in_tenant_of_actor
 def delete_session(request: HttpRequest, session_id: UUID) -> Any:
     """Delete the session and all that was said in it. There is no way back."""
     services.session_delete(actor=actor_of(request), session_id=session_id)
@@ -82,7 +76,6 @@ def delete_session(request: HttpRequest, session_id: UUID) -> Any:
 @router.get(
     "/sessions/{uuid:session_id}/messages", response={200: Page[MessageOut], **PROBLEMS}, tags=["sessions"]
 )
-@in_tenant_of_actor
 def list_messages(request: HttpRequest, session_id: UUID, page: Query[PageQuery]) -> Any:
     """What was said, newest first."""
     return page_of(selectors.message_list(actor=actor_of(request), session_id=session_id), page)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -41,7 +42,12 @@ class Credential(HttpBearer):
 
 
 def in_tenant_of_actor(view: Callable[..., Any]) -> Callable[..., Any]:
-    """Run a synchronous operation as one transaction in its actor's tenant; an error rolls it back."""
+    """Run a synchronous operation as one transaction in its actor's tenant; an error rolls it back.
+
+    For ``Router.add_decorator``. Coroutines are left as they are: they open scopes of their own.
+    """
+    if inspect.iscoroutinefunction(view):
+        return view
 
     @functools.wraps(view)
     def scoped(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
