@@ -29,7 +29,7 @@ class SignInForm(AuthenticationForm):
 
 
 class SignIn(LoginView):
-    """Django's own view: it takes as long for a name that does not exist, and goes on to a safe ``next`` only."""
+    """Django's own view: as slow for a name that does not exist, and on to a safe ``next`` only."""
 
     template_name = "account/sign_in.html"
     authentication_form = SignInForm

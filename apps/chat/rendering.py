@@ -30,11 +30,28 @@ HEADINGS_DOWN = 2
 DEEPEST_HEADING = 6
 LANGUAGE_LENGTH = 30
 
-_TAGS = set(
-    ["a", "blockquote", "br", "button", "code", "del", "div", "em", "h3", "h4", "h5", "h6", "hr", "input", "li", "ol", "p", "pre", "s", "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul"]
+_TAGS = frozenset(
+    {
+        "a",
+        "blockquote",
+        "br",
+        "button",
+        "code",
+        "del",
+        "div",
+        "em",
+        "hr",
+        "input",
+        "li",
+        "ol",
+        "p",
+        "pre",
+        "s",
+    }
+    | {"span", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul", "h3", "h4", "h5", "h6"}
 )
 _cleaner = nh3.Cleaner(
-    tags=_TAGS,
+    tags=set(_TAGS),
     clean_content_tags={"script", "style"},
     attributes={
         "a": {"href", "title"},
@@ -143,10 +160,11 @@ def _fence(renderer: Any, tokens: list[Token], index: int, options: Any, env: An
     del renderer, options, env
     token = tokens[index]
     language = (token.info.split() or [""])[0][:LANGUAGE_LENGTH]
+    code = _highlighted(token.content, language)
     return (
         f'<div class="code-block"><div class="code-head"><span>{escape(language) or "text"}</span>'
         '<button type="button" data-copy="code" class="copy">Copy</button></div>'
-        f'<pre tabindex="0"><code class="highlight">{_highlighted(token.content, language)}</code></pre></div>\n'
+        f'<pre tabindex="0"><code class="highlight">{code}</code></pre></div>\n'
     )
 
 

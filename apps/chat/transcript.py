@@ -36,7 +36,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of it. ``retryable`` is true of the session's last turn alone, if it gave no whole answer."""
+    """What became of it. ``retryable``: the session's last turn, and it gave no whole answer."""
 
     turn_id: UUID | None
     state: TurnState
@@ -110,7 +110,7 @@ def _entries(messages: list[Message], turns: list[Turn], last: UUID | None) -> l
 
 
 def _without_text(messages: list[Message], turns: Iterable[Turn]) -> list[Turn]:
-    """Turns that no message shows: one that runs, or one that ended without a word and was not tried again."""
+    """Turns that no message shows: one that runs, or that ended without a word and was not tried again."""
     shown = {message.id for message in messages}
     latest = {turn.input_message_id: turn for turn in turns}
     return [

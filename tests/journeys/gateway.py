@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import requests
 
 from somaagent.embedded.addresses import loopback
 from tests import model_server
@@ -51,11 +50,11 @@ class Model:
         self._post("/_reset", None)
 
     def requests(self) -> list[dict[str, Any]]:
-        with urllib.request.urlopen(f"{self.url}/_requests") as answer:
-            return list(json.load(answer)["requests"])
+        answer = requests.get(f"{self.url}/_requests", timeout=10)
+        return list(answer.json()["requests"])
 
     def _post(self, path: str, body: Any) -> None:
-        urllib.request.urlopen(f"{self.url}{path}", data=json.dumps(body).encode()).close()
+        requests.post(f"{self.url}{path}", json=body, timeout=10).raise_for_status()
 
 
 @dataclass(frozen=True)
@@ -127,8 +126,8 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     until = time.monotonic() + _READY_SECONDS
     while True:
         try:
-            urllib.request.urlopen(url, timeout=2).close()
-        except (urllib.error.URLError, OSError) as error:
+            requests.get(url, timeout=2).raise_for_status()
+        except requests.RequestException as error:
             if process.poll() is not None or time.monotonic() > until:
                 said = log.read_text(errors="replace")[-4000:]
                 raise RuntimeError(f"The gateway does not start: {error}\n{said}") from error

@@ -129,7 +129,13 @@ async function begun(session) {
   main.dataset.session = session;
   sessionStorage.removeItem("draft:");
   history.pushState(null, "", `/chats/${session}/`);
-  composer.querySelector(".agent-choice")?.remove();
+  const choice = composer.elements.agent;
+  if (choice) {
+    const badge = document.getElementById("agent");
+    badge.textContent = choice.selectedOptions[0].text;
+    badge.hidden = false;
+    choice.parentElement.remove();
+  }
   await refresh();
   const title = document.querySelector("#sessions a[aria-current]")?.textContent.trim();
   if (title) showTitle(title);
