@@ -199,18 +199,28 @@ class Heartbeat:
             raise NotHealthy(f"Its last heartbeat is {age:.0f} s old.")
 
 
+class SettingsLoaded:
+    """Our own settings are read: what needs their secrets may start."""
+
+    def check(self, pid: int | None) -> None:
+        if not settings.configured:
+            raise NotHealthy("The settings are not read yet.")
+
+
 class Staged:
-    """Asks one adapter until the service is configured, and another one from then on.
+    """Asks one adapter until the service is configured and our settings are read, then another one.
 
     A server that is being set up for the first time has no role or password yet that the second could use.
     """
 
     def __init__(self, first: HealthAdapter, then: HealthAdapter) -> None:
-        self._adapter = first
+        self._first = first
         self._then = then
+        self._configured = False
 
     def configured(self) -> None:
-        self._adapter = self._then
+        self._configured = True
 
     def check(self, pid: int | None) -> None:
-        self._adapter.check(pid)
+        adapter = self._then if self._configured and settings.configured else self._first
+        adapter.check(pid)

@@ -76,7 +76,7 @@ def _run(options: argparse.Namespace, configuration: Configuration) -> int:
     else:
         what = plan.contained(configuration)
     if options.dry_run:
-        return dry_run.check(what.registry, {}, sys.stdout.write)
+        return dry_run.check(what.registry, sys.stdout.write)
     configuration.load()
     return run(what, configuration, _options(configuration, what, embedded=False))
 
@@ -87,14 +87,14 @@ def _run_embedded(configuration: Configuration, *, only_check: bool) -> int:
     try:
         stack = Stack(private_directory(configuration.data_dir))
         environment = StackEnvironment(stack)
-        if only_check:
-            what = plan.embedded(configuration, stack, environment)
-            return dry_run.check(what.registry, stack.environment(), sys.stdout.write)
-        stack.lock()
+        if not only_check:
+            stack.lock()
     except EmbeddedError as error:
         raise Refused(str(error)) from error
     environment.take()
     what = plan.embedded(configuration, stack, environment)
+    if only_check:
+        return dry_run.check(what.registry, sys.stdout.write, assumed=plan.KNOWN_LATER)
     return run(what, configuration, _options(configuration, what, embedded=True))
 
 

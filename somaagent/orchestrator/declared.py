@@ -19,7 +19,7 @@ INFRASTRUCTURE = ("openbao", "postgres", "valkey")
 OWN = ("migrations", "gateway", "worker", "scheduler")
 MIGRATE_SECONDS = 600.0
 START_SECONDS = 90.0
-STOP_MARGIN = 2.0  # beyond the drain, for a process to notice that its time is up
+STOP_MARGIN = 7.0  # beyond the drain, for the last work of processes that have drained
 GATEWAY_HUNG_SECONDS = 60.0
 
 
@@ -70,7 +70,7 @@ def migrations(
     configuration: Configuration,
     *,
     skip: Callable[[], str | None] | None = None,
-    prepare: Callable[[], None] | None = None,
+    after: tuple[str, ...] = ("openbao", "postgres"),
 ) -> Service:
     """Applies migrations, as the role that owns the tables."""
 
@@ -84,12 +84,11 @@ def migrations(
 
     return Service(
         name="migrations",
-        depends_on=("openbao", "postgres"),
+        depends_on=after,
         command=manage("migrate_locked", environment=owner),
         one_shot=True,
         start_timeout=MIGRATE_SECONDS,
         skip=skip,
-        prepare=prepare,
     )
 
 
@@ -148,6 +147,7 @@ def servers(configuration: Configuration, *, after: str) -> list[Service]:
             name="worker",
             depends_on=needs,
             critical=False,
+            background=True,
             command=python(
                 "-m", "celery", "--quiet", "-A", "somaagent.celery", "worker", death_signal=signal.SIGQUIT
             ),
@@ -159,6 +159,7 @@ def servers(configuration: Configuration, *, after: str) -> list[Service]:
             name="scheduler",
             depends_on=needs,
             critical=False,
+            background=True,
             command=python("-m", "celery", "--quiet", "-A", "somaagent.celery", "beat"),
             health=adapters.Heartbeat("scheduler"),
             start_timeout=START_SECONDS,

@@ -15,15 +15,22 @@ from .registry import Service, ServiceRegistry
 CHECK_SECONDS = 60
 
 
-def check(registry: ServiceRegistry, environment: Mapping[str, str], write: Callable[[str], object]) -> int:
-    """Print the order, then check the settings and that each command exists. 0 when all is well, else 1."""
+def check(
+    registry: ServiceRegistry, write: Callable[[str], object], *, assumed: Mapping[str, str] | None = None
+) -> int:
+    """Print the order, then check the settings and that each command exists. 0 when all is well, else 1.
+
+    ``assumed`` are settings that a start would find out.
+    """
+    for name, value in (assumed or {}).items():
+        os.environ.setdefault(name, value)
     write("Order of start (services without a mutual dependency start side by side):\n")
     for number, service in enumerate(registry, start=1):
         write(f"  {number}. {describe(service)}\n")
     problems = [problem for service in registry for problem in command_problems(service)]
     for problem in problems:
         write(f"problem: {problem}\n")
-    settings = check_settings(environment, write)
+    settings = check_settings(write)
     write("Nothing was started.\n")
     return 1 if problems or settings else 0
 
@@ -54,13 +61,12 @@ def command_problems(service: Service) -> list[str]:
     return problems
 
 
-def check_settings(environment: Mapping[str, str], write: Callable[[str], object]) -> int:
+def check_settings(write: Callable[[str], object]) -> int:
     """The exit status of ``manage.py check_config --offline``, whose report is passed on."""
     try:
         result = subprocess.run(
             [sys.executable, "manage.py", "check_config", "--offline"],
             cwd=PROJECT_ROOT,
-            env={**os.environ, **environment},
             capture_output=True,
             text=True,
             timeout=CHECK_SECONDS,

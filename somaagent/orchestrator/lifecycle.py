@@ -14,7 +14,7 @@ from somaagent.observability.health import State
 
 from .leftovers import Ledger
 from .output import LogFile
-from .process import Process, describe_exit, start
+from .process import Process, describe_exit, start, step_back
 from .registry import NotHealthy, Refused
 from .threads import in_thread
 from .units import Unit
@@ -23,6 +23,7 @@ TICK_SECONDS = 2.0
 FAILED_CHECKS = 2  # in a row make a service down; one alone may be a busy machine
 FIRST_POLL, LONGEST_POLL = 0.05, 0.5
 TAIL_LINES = 15
+BACKGROUND_NICENESS = 5
 
 
 class Observer(Protocol):
@@ -159,6 +160,8 @@ class Lifecycle:
             forward=self._surroundings.forward,
             consume=self.service.consume,
         )
+        if self.service.background:
+            step_back(self.unit.process.pid, BACKGROUND_NICENESS)
         return self.unit.process
 
     def _raise_if_ended(self) -> None:
@@ -181,7 +184,6 @@ class Lifecycle:
         if not self.service.external:
             return reason
         self.unit.enter(State.DOWN, error=reason)
-        self.unit.settled.set()
         return await self._watch()
 
     def tail(self) -> list[str]:
@@ -252,11 +254,9 @@ class Lifecycle:
         if deaths > policy.limit:
             error = f"{problem} It died {deaths} times within {policy.window:.0f} s and is not started again."
             unit.enter(State.FAILED, error=error)
-            unit.settled.set()
             return False
         delay = policy.delay(deaths)
         unit.restarts += 1
         unit.enter(State.RESTARTING, note=f"again in {delay:.1f} s", error=problem)
-        unit.settled.set()
         await asyncio.sleep(delay)
         return True

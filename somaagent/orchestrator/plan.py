@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 NOTHING_TO_DO = "nothing to do"
 MODEL_URL = "SA01_LOCAL_MODEL_URL"
+# What the embedded OpenBao decides when it is set up for the first time: a check before that assumes it.
+KNOWN_LATER = dict.fromkeys(("SA01_VAULT_ROLE_ID", "SA01_VAULT_OWNER_ROLE_ID"), "decided-at-the-first-start")
 
 
 class UsageError(Exception):
@@ -58,7 +60,7 @@ def partial(configuration: Configuration, names: Sequence[str]) -> Plan:
         if set(names) == {"migrations"}:
             break  # this orchestrator ends when they are done: it watches nobody
         if service.name in names:
-            services.append(dataclasses.replace(service, critical=True))
+            services.append(dataclasses.replace(service, critical=True, background=False))
         elif service.name != "gateway":
             services.append(_elsewhere(service))
     return Plan(ServiceRegistry(services))
@@ -80,7 +82,14 @@ def embedded(configuration: Configuration, stack: Stack, environment: StackEnvir
 
     services = [_server(server, environment, configuration) for server in stack.servers]
     services += [
-        declared.migrations(configuration, prepare=configuration.load, skip=skip),
+        # Our own settings need secrets, so they are read once OpenBao has them, beside the other servers.
+        Service(
+            name="settings",
+            depends_on=("openbao",),
+            prepare=configuration.load,
+            health=adapters.SettingsLoaded(),
+        ),
+        declared.migrations(configuration, skip=skip, after=("settings", "postgres")),
         declared.seed(seeding, skip=skip, model_url=lambda: os.environ.get(MODEL_URL)),
         *declared.servers(configuration, after="seed"),
     ]

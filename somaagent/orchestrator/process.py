@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from somaagent.embedded.launch import Command, spawn
@@ -109,6 +110,19 @@ def start(
     pump = OutputPump(service, os.fdopen(reading, "rb"), log, forward=forward, consume=consume)
     ledger.add(service, popen.pid)
     return Process(popen, command, pump, ledger)
+
+
+def step_back(pid: int, niceness: int) -> None:
+    """Leave the processor to others when they want it, for a process that was just started.
+
+    Where the kernel groups processes by session, a process's own niceness counts within its group only, so
+    the group gets the same one.
+    """
+    os.setpriority(os.PRIO_PROCESS, pid, niceness)
+    try:
+        Path(f"/proc/{pid}/autogroup").write_text(f"{niceness}\n", encoding="ascii")
+    except OSError:
+        return  # this kernel does not group by session, or has just been asked: a preference, no more
 
 
 def describe_exit(status: int) -> str:

@@ -54,12 +54,14 @@ class Service:
     configured; a service without one is external: it is watched, never started. ``prepare`` runs before the
     start and ``configure`` once the service is ready, each in a thread. ``skip`` lets a one-shot service say
     that there is nothing to do (a sentence), ``repeat_seconds`` makes one run again until it succeeds, and
-    ``consume`` takes lines of output that must not be logged. Times are in seconds.
+    ``consume`` takes lines of output that must not be logged. A ``background`` service leaves the processor
+    to the others when they want it. Times are in seconds.
     """
 
     name: str
     depends_on: tuple[str, ...] = ()
     critical: bool = True
+    background: bool = False
     command: Callable[[], Command] | None = None
     one_shot: bool = False
     health: HealthAdapter | None = None

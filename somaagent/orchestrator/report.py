@@ -12,13 +12,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from somaagent.observability.health import GOOD, State
+from somaagent.observability.health import State
 
 from .lifecycle import BootFailed
 from .output import LogFile, json_line
 from .units import Unit
 
 COLOURS = {State.UP: "green", State.DONE: "green", State.FAILED: "red", State.DOWN: "red"}
+TROUBLE = frozenset({State.DOWN, State.RESTARTING, State.FAILED})
 NOTE_WIDTH = 70
 
 
@@ -47,9 +48,14 @@ def facts_of(unit: Unit) -> dict[str, Any]:
     facts: dict[str, Any] = {"name": unit.name, "state": unit.state.value, "restarts": unit.restarts}
     if unit.note:
         facts["note"] = unit.note
-    if unit.last_error and unit.state not in GOOD:
+    if unit.last_error and unit.state in TROUBLE:
         facts["error"] = unit.last_error
     return facts
+
+
+def unfinished(units: Sequence[Unit]) -> list[str]:
+    """The names of services that are not up yet."""
+    return [unit.name for unit in units if not unit.good]
 
 
 class Journal:
@@ -70,6 +76,7 @@ class LogReporter:
 
     def __init__(self) -> None:
         self._log = structlog.get_logger("somaagent.orchestrator")
+        self._units: Sequence[Unit] = ()
         self._gone = False
 
     def say(self, event: str, **facts: Any) -> None:
@@ -87,10 +94,11 @@ class LogReporter:
         """Single checks are for the metrics, not for the log."""
 
     def starting(self, units: Sequence[Unit]) -> None:
+        self._units = units
         self.say("starting", services=[unit.name for unit in units])
 
     def ready(self, seconds: float, lines: Sequence[str]) -> None:
-        self.say("ready", seconds=round(seconds, 1))
+        self.say("ready", seconds=round(seconds, 1), still_starting=unfinished(self._units))
         self._plain(lines)
 
     def failed(self, failure: BootFailed) -> None:
@@ -151,9 +159,7 @@ class TerminalReporter:
         if self._live is not None or self._said.get(unit.name) is unit.state:
             return
         self._said[unit.name] = unit.state
-        why = unit.note if unit.state in GOOD or not unit.last_error else unit.last_error
-        if unit.state in {State.STOPPING, State.STOPPED}:
-            why = unit.note
+        why = unit.last_error if unit.state in TROUBLE else unit.note
         self._print(f"{unit.name}: {unit.state.value}" + (f" ({why})" if why else ""))
 
     def checked(self, unit: Unit, seconds: float) -> None:
@@ -162,7 +168,8 @@ class TerminalReporter:
     def ready(self, seconds: float, lines: Sequence[str]) -> None:
         self._said = {unit.name: unit.state for unit in self._units}
         self._end_table()
-        self._print(f"\nReady after {seconds:.1f} s.")
+        rest = ", ".join(unfinished(self._units))
+        self._print(f"\nReady after {seconds:.1f} s." + (f" Still starting: {rest}." if rest else ""))
         for line in lines:
             self._print(line)
 

@@ -29,14 +29,15 @@ def show(configuration: Configuration, *, output_format: str, write: Callable[[s
 def _table(record: health.HealthRecord) -> None:
     console = Console(highlight=False)
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("service", "state", "critical", "since", "restarts", "check ms", "last error"):
-        table.add_column(heading, overflow="fold")
+    for heading in ("service", "state", "critical", "since", "restarts", "check ms"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("last error", overflow="fold")
     for name, service in record.services.items():
         table.add_row(
             name,
             service.state.value,
             "yes" if service.critical else "no",
-            service.since,
+            service.since[:19].replace("T", " "),
             str(service.restarts),
             "" if service.latency_ms is None else f"{service.latency_ms:.1f}",
             "" if service.state in health.GOOD else service.last_error or "",

@@ -78,14 +78,17 @@ class Supervisor:
     # -- the three phases -----------------------------------------------------------------------------------
 
     async def boot(self) -> None:
-        """Until every service is up, done, or (not critical) has failed once. Raises ``BootFailed``."""
+        """Until every critical service is up or done; the others come in their own time.
+
+        Raises ``BootFailed`` when a critical one cannot be started.
+        """
         self._ticker = asyncio.create_task(self._tick_forever())
         self._tasks = {asyncio.create_task(self._live(name), name=name) for name in self.registry.order}
-        settled = asyncio.create_task(self._settled())
+        ready = asyncio.create_task(self._critical_ready())
         try:
-            await self._until(settled)
+            await self._until(ready)
         finally:
-            settled.cancel()
+            ready.cancel()
 
     @property
     def finished(self) -> bool:
@@ -113,17 +116,15 @@ class Supervisor:
         self.store()
 
     async def _live(self, name: str) -> None:
-        life, unit = self._lives[name], self.units[name]
-        for dependency in (self.units[needed] for needed in life.service.depends_on):
-            await dependency.settled.wait()
-            if not dependency.ready.is_set():
-                unit.settled.set()  # the boot does not wait for what waits on a failed, non-critical service
-            await dependency.ready.wait()
+        life = self._lives[name]
+        for dependency in life.service.depends_on:
+            await self.units[dependency].ready.wait()
         await life.live()
 
-    async def _settled(self) -> None:
+    async def _critical_ready(self) -> None:
         for unit in self.units.values():
-            await unit.settled.wait()
+            if unit.service.critical:
+                await unit.ready.wait()
 
     async def _until(self, event: asyncio.Task[object] | asyncio.Task[None]) -> None:
         """Wait for the event; a service task that fails first is raised here."""

@@ -35,7 +35,7 @@ async def in_thread(function: Callable[[], T], *, limit: float) -> T:
         try:
             value = function()
         except SystemExit as exit_:  # a library that gives up must not be lost in a thread
-            error = RuntimeError(f"gave up: {exit_.code}")
+            error = RuntimeError(str(exit_.code))
         except BaseException as raised:  # noqa: BLE001 - handed on to the caller, whatever it is
             error = raised
         _running.discard(threading.current_thread())

@@ -29,7 +29,6 @@ class Unit:
         self.latency_ms: float | None = None
         self.process: Process | None = None
         self.ready = asyncio.Event()
-        self.settled = asyncio.Event()
         self.stopped = asyncio.Event()
         self.failing_since: float | None = None
         self._changed = changed
@@ -63,7 +62,6 @@ class Unit:
             self.became_good = self.became_good or time.monotonic()
             self.failing_since = None
             self.ready.set()
-            self.settled.set()
         self._changed(self)
 
     def died(self) -> int:

@@ -11,7 +11,8 @@ from ninja import Router, Schema, Status
 from pydantic import Field
 
 import somaagent
-from somaagent.observability import health
+from somaagent.observability.health import FILE_NAME, HealthRecord, judged, load
+from somaagent.observability.health import Status as Overall
 
 router = Router(tags=["health"])
 
@@ -40,32 +41,32 @@ class RecordCache:
 
     def __init__(self) -> None:
         self._seen: tuple[Path, int, int] | None = None
-        self._record: health.HealthRecord | None = None
+        self._record: HealthRecord | None = None
 
-    def current(self, run_dir: Path) -> health.HealthRecord:
+    def current(self, run_dir: Path) -> HealthRecord:
         """The record as it may be trusted now; see ``somaagent.observability.health.judged``."""
         try:
-            facts = (run_dir / health.FILE_NAME).stat()
+            facts = (run_dir / FILE_NAME).stat()
         except FileNotFoundError:
             self._seen, self._record = None, None
         else:
             seen = (run_dir, facts.st_mtime_ns, facts.st_size)
             if seen != self._seen:
-                self._record, self._seen = health.load(run_dir), seen
-        return health.judged(self._record, mode=settings.DEPLOYMENT_MODE, version=somaagent.__version__)
+                self._record, self._seen = load(run_dir), seen
+        return judged(self._record, mode=settings.DEPLOYMENT_MODE, version=somaagent.__version__)
 
 
 _cache = RecordCache()
 
 
-def current() -> health.HealthRecord:
+def current() -> HealthRecord:
     """The health of the whole installation, as the orchestrator recorded it last."""
     return _cache.current(settings.RUN_DIR)
 
 
-def status_code(record: health.HealthRecord) -> int:
+def status_code(record: HealthRecord) -> int:
     """503 only when a critical service is down."""
-    return 503 if record.status is health.Status.UNHEALTHY else 200
+    return 503 if record.status is Overall.UNHEALTHY else 200
 
 
 @router.get("/health", response={200: Health, 503: Health}, auth=None, summary="Health of every service")
@@ -75,18 +76,18 @@ async def read_health(request: HttpRequest) -> Status:
     return Status(status_code(record), record.body())
 
 
-async def health_view(request: HttpRequest) -> HttpResponse:
+async def health(request: HttpRequest) -> HttpResponse:
     """``/v1/health``: the same body and status as ``/api/v1/health``."""
     record = current()
     return _never_cached(JsonResponse(record.body(), status=status_code(record)))
 
 
-async def alive_view(request: HttpRequest) -> HttpResponse:
+async def healthz(request: HttpRequest) -> HttpResponse:
     """``/healthz``: this process answers; nothing is said of any other."""
     return _never_cached(HttpResponse("ok", content_type="text/plain"))
 
 
-async def ready_view(request: HttpRequest) -> HttpResponse:
+async def readyz(request: HttpRequest) -> HttpResponse:
     """``/readyz``: 200 when migrations are applied and critical services up, else 503 and why."""
     reasons = current().reasons()
     body = {"ready": not reasons, "reasons": reasons}
