@@ -177,6 +177,11 @@ class VaultSession:
 
     def _refused(self, error: exceptions.VaultError) -> VaultError:
         c = self.connection
+        if "HTTPS server" in str(error):
+            address = c.address.replace("http:", "https:", 1)
+            return VaultUnreachable(
+                f"Vault at {c.address} speaks HTTPS.", mend=f"export SA01_VAULT_ADDR={address}"
+            )
         if c.auth == "approle":
             folder = c.secret_id_file.parent if c.secret_id_file else "."
             what, mend = (
