@@ -7,6 +7,7 @@ anywhere.
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 import ssl
@@ -93,10 +94,12 @@ class Heartbeat:
     """A key in Valkey that says that a process is alive, and is gone soon after the process is."""
 
     def __init__(self, service: str) -> None:
-        self._key = f"soma:heartbeat:{service}:{socket.gethostname()}:{os.getpid()}"
+        self._pid = os.getpid()
+        self._key = f"soma:heartbeat:{service}:{socket.gethostname()}:{self._pid}"
         self._due = 0.0
         self._reached = True
         self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
         valkey = django_settings.VALKEY
         self._client = redis.Redis(
             host=valkey["host"],
@@ -122,11 +125,18 @@ class Heartbeat:
             self._reached = True
 
     def start(self) -> None:
-        threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
+        """Beats in a thread until this process ends: Celery itself tells of its gentle ends only."""
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._thread.start()
+        atexit.register(self.stop)
 
     def stop(self) -> None:
         """Takes the key away, so that the end is seen at once; if that fails, it runs out."""
+        if os.getpid() != self._pid:
+            return
         self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
         try:
             self._client.delete(self._key)
         except redis.RedisError as error:
@@ -161,8 +171,6 @@ app = Celery("somaagent")
 app.conf.update(_configuration())
 app.autodiscover_tasks()
 
-_worker_heartbeats: list[Heartbeat] = []
-
 
 @signals.setup_logging.connect
 def _set_up_logging(**_: Any) -> None:
@@ -182,16 +190,8 @@ def _scheduler_begins(**_: Any) -> None:
 
 @signals.worker_ready.connect
 def _worker_is_ready(**_: Any) -> None:
-    heartbeat = Heartbeat("worker")
-    heartbeat.start()
-    _worker_heartbeats.append(heartbeat)
+    Heartbeat("worker").start()
     logger.info("worker.ready", concurrency=django_settings.WORKER_CONCURRENCY)
-
-
-@signals.worker_shutdown.connect
-def _worker_ends(**_: Any) -> None:
-    while _worker_heartbeats:
-        _worker_heartbeats.pop().stop()
 
 
 @signals.worker_process_init.connect

@@ -1,0 +1,83 @@
+"""Stories of the worker and the scheduler, as real processes on the tests' Valkey."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import redis
+from django.conf import settings
+
+from tests.integration.observability.processes import Process, eventually, running
+
+CELERY = ["-m", "celery", "--quiet", "-A", "somaagent.celery"]
+WORKER = [*CELERY, "worker", "--without-mingle", "--without-gossip"]
+LONG_TASK = ["--include", "tests.integration.observability.long_task"]
+
+
+@pytest.fixture
+def valkey() -> redis.Redis:
+    address = settings.VALKEY
+    return redis.Redis(host=address["host"], port=address["port"], password=address["password"])
+
+
+def heartbeat(valkey: redis.Redis, service: str, process: Process) -> float | None:
+    """When the process last showed itself, in unix time."""
+    keys = list(valkey.scan_iter(f"soma:heartbeat:{service}:*:{process.process.pid}"))
+    return float(valkey.get(keys[0]) or 0) if keys else None
+
+
+def test_the_scheduler_sends_sweeps_the_worker_runs_them_and_both_show_that_they_live(
+    valkey: redis.Redis, tmp_path: Path
+):
+    environment = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    password = settings.VALKEY["password"]
+    with (
+        running(WORKER, tmp_path / "worker.log", **environment) as worker,
+        running([*CELERY, "beat"], tmp_path / "beat.log", **environment) as scheduler,
+    ):
+        for process, service in ((worker, "worker"), (scheduler, "scheduler")):
+            seen = eventually(lambda p=process, s=service: heartbeat(valkey, s, p))
+            assert abs(time.time() - seen) < 30
+        eventually(lambda: worker.said("task", "chat.turns_sweep") and "succeeded" in worker.text())
+        done = next(line for line in worker.lines() if "succeeded" in line["event"])
+        assert (done["service"], done["task"]) == ("worker", "chat.turns_sweep")
+        assert len(done["trace_id"]) == 32
+        assert any("turns-sweep" in line["event"] for line in scheduler.lines())
+
+        assert worker.stop(signal.SIGQUIT) < settings.DRAIN_SECONDS
+        scheduler.stop(signal.SIGTERM)
+        assert heartbeat(valkey, "worker", worker) is None
+        assert heartbeat(valkey, "scheduler", scheduler) is None
+        assert password not in worker.text() + scheduler.text()
+    assert not list(Path.cwd().glob("celerybeat*"))
+
+
+def test_a_task_that_runs_when_its_worker_stops_goes_back_to_the_queue(valkey: redis.Redis, tmp_path: Path):
+    from somaagent.celery import app  # noqa: PLC0415 - needs the stack's environment
+
+    modules = {"SA01_DRAIN_SECONDS": "1", "SA01_WORKER_CONCURRENCY": "1"}
+    valkey.delete("somaagent")
+    with running([*WORKER, *LONG_TASK], tmp_path / "worker.log", **modules) as worker:
+        app.send_task("tests.long", args=[60])
+        eventually(lambda: worker.said("event", "long.begun"))
+        assert worker.stop(signal.SIGQUIT) < 20
+        assert not worker.said("event", "long.ended")
+    assert valkey.llen("somaagent") == 1
+    assert valkey.hlen("unacked") == 0
+    valkey.delete("somaagent")
+
+
+def test_a_killed_child_s_task_runs_again_in_another(valkey: redis.Redis, tmp_path: Path):
+    from somaagent.celery import app  # noqa: PLC0415 - needs the stack's environment
+
+    valkey.delete("somaagent")
+    with running([*WORKER, *LONG_TASK], tmp_path / "worker.log", SA01_WORKER_CONCURRENCY="1") as worker:
+        app.send_task("tests.long", args=[2])
+        eventually(lambda: worker.said("event", "long.begun"))
+        os.kill(next(line["pid"] for line in worker.lines() if line["event"] == "long.begun"), signal.SIGKILL)
+        eventually(lambda: worker.said("event", "long.ended"))
+        assert sum(line["event"] == "long.begun" for line in worker.lines()) == 2
