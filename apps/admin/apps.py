@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.contrib.admin import apps as django_admin
 
 
 class AdminConfig(AppConfig):
@@ -9,3 +10,11 @@ class AdminConfig(AppConfig):
     name = "apps.admin"
     label = "platform_admin"
     verbose_name = "Platform"
+    default = True
+
+
+class OperatorsAdminConfig(django_admin.AdminConfig):
+    """Django's admin, at our site: every request in its operator's tenant."""
+
+    default = False
+    default_site = "apps.admin.site.OperatorsSite"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
+
+from django.db.models import Count
 
 from somaagent.errors import not_found
 from somaagent.tenancy.actor import Actor
 
-from .models import OPEN_STATES, Turn
+from .models import OPEN_STATES, Turn, TurnState
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -29,6 +32,13 @@ def turn_list(*, actor: Actor, session_id: UUID | None) -> QuerySet[Turn]:
 def turn_last(*, actor: Actor, session_id: UUID) -> Turn | None:
     """The session's newest turn: the one that may be running or may be retried."""
     return turns_of(actor).filter(session_id=session_id).order_by("-id").first()
+
+
+def turn_states(*, since: datetime) -> dict[str, int]:
+    """How many of the tenant's turns that began since then are in each state, for its operator."""
+    counted = Turn.objects.filter(created_at__gte=since).values_list("state").annotate(turns=Count("id"))
+    found = dict(counted.order_by())
+    return {state.value: found.get(state.value, 0) for state in TurnState}
 
 
 def turn_is_open(*, turn_id: UUID) -> bool:

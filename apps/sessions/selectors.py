@@ -49,6 +49,11 @@ def session_list(*, actor: Actor, archived: bool) -> QuerySet[Session]:
     )
 
 
+def session_count() -> int:
+    """All sessions of the tenant, for its operator."""
+    return Session.objects.count()
+
+
 def session_get(*, actor: Actor, session_id: UUID) -> Session:
     session = Session.objects.filter(id=session_id, user_id=actor.user_id).select_related("agent").first()
     if session is None:

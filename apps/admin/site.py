@@ -1,0 +1,92 @@
+"""The site at ``/admin/``: signed in by the page's own form, every request in its operator's tenant."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from csp.decorators import csp_replace
+from django.conf import settings
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.templatetags.static import static
+from unfold.sites import UnfoldAdminSite
+
+from apps.chat.access import password_change_url
+from somaagent.tenancy.actor import Actor
+from somaagent.tenancy.scope import tenant_scope
+
+from .selectors import dashboard
+
+View = Callable[..., HttpResponseBase]
+
+
+class OperatorsSite(UnfoldAdminSite):  # type: ignore[misc]  # Unfold has no types
+    """Unfold's site with three things changed: who gets in, what they see, and the first page."""
+
+    index_title = "Overview"
+    index_template = "platform_admin/index.html"
+
+    def admin_view(self, view: View, cacheable: bool = False) -> View:
+        relaxed = csp_replace(settings.ADMIN_CONTENT_SECURITY_POLICY)
+        guarded: View = super().admin_view(_in_operators_tenant(view), cacheable)
+        return functools.wraps(view)(relaxed(guarded))
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
+        """There is one sign-in. Who has signed in and still may not enter is told so."""
+        if self.has_permission(request):
+            return redirect("admin:index")
+        if request.user.is_authenticated:
+            raise PermissionDenied
+        return redirect_to_login(request.GET.get("next") or request.path.removesuffix("login/"))
+
+    def password_change(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponseBase:
+        return redirect("own-password")
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        mark = static("chat/mark.svg")
+        return {
+            **super().each_context(request),
+            "site_title": "SomaAgent",
+            "site_header": "SomaAgent",
+            "site_subheader": "Admin",
+            "site_icon": {"light": mark, "dark": mark},
+            "site_favicons": [{"rel": "icon", "type": "image/svg+xml", "href": mark}],
+        }
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        shown = dashboard() if _actor_of(request) else None
+        response: TemplateResponse = super().index(request, {**(extra_context or {}), "dashboard": shown})
+        return response
+
+
+def _actor_of(request: HttpRequest) -> Actor | None:
+    """The operator's own membership. A bearer key opens no admin, whatever cookie comes with it."""
+    actor: Actor | None = getattr(request, "actor", None)
+    return actor if actor is not None and actor.via == "browser" else None
+
+
+def _in_operators_tenant(view: View) -> View:
+    """Run ``view``, and render what it gives, as one transaction in the operator's tenant."""
+
+    @functools.wraps(view)
+    def scoped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if getattr(request.user, "password_is_one_time", False):
+            return redirect(password_change_url(request.get_full_path()))
+        actor = _actor_of(request)
+        # Without a membership an operator sees what belongs to no tenant, and nothing else.
+        with tenant_scope(actor.tenant_id) if actor else transaction.atomic():
+            response = view(request, *args, **kwargs)
+            if isinstance(response, TemplateResponse):
+                # Its queries are asked when it is rendered: while the tenant is still known.
+                response.render()
+            return response
+
+    return scoped

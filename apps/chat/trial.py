@@ -1,0 +1,50 @@
+"""Asking a model for a word, to see whether its profile is right."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from apps.sessions.selectors import Conversation
+from somaagent.agent.messages import ModelMessage
+from somaagent.agent.ports import ModelSettings, TextChunk
+from somaagent.errors import Kind, SomaError
+
+from . import reach
+
+if TYPE_CHECKING:
+    from apps.sessions.models import ModelProfile
+
+PATIENCE_SECONDS = 30.0
+QUESTION = [ModelMessage("user", "Say hello.")]
+# One is what is needed; a few servers refuse so small a number.
+FEW_TOKENS = 16
+
+
+async def try_model(profile: ModelProfile) -> str:
+    """A sentence on how the model answered. Raises ``SomaError`` with what is wrong where it did not."""
+    begun = time.monotonic()
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            word = await _first_word(profile)
+    except TimeoutError as error:
+        raise SomaError(
+            Kind.UPSTREAM,
+            "model_timeout",
+            f"Nothing came in {PATIENCE_SECONDS:.0f} s. Is it still loading, or the wrong address?",
+        ) from error
+    said = f"“{word.strip()}”" if word.strip() else "with no text, but without an error"
+    return f"It answered {said} after {time.monotonic() - begun:.1f} s."
+
+
+async def _first_word(profile: ModelProfile) -> str:
+    model = await reach.model_for(Conversation("", profile, []))
+    async with aclosing(
+        model.stream(QUESTION, settings=ModelSettings(max_output_tokens=FEW_TOKENS))
+    ) as chunks:
+        async for chunk in chunks:
+            if isinstance(chunk, TextChunk):
+                return chunk.text
+    return ""

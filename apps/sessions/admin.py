@@ -1,0 +1,135 @@
+"""The operators' forms and lists of model profiles, agents, sessions and messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest
+from unfold.decorators import display
+
+from somaagent.tenancy.admin import ReadOnlyAdmin, TenantOwnedAdmin
+from somaagent.tenancy.admin_forms import TenantOwnedForm
+
+from .models import Agent, Message, ModelProfile, Session
+
+WHAT = "A way to reach a model: any server that speaks the OpenAI protocol, your own too."
+WHERE = (
+    "The base URL is what stands before “/chat/completions”. Ollama: http://HOST:11434/v1. llama.cpp: "
+    "http://HOST:8080/v1. OpenAI: https://api.openai.com/v1. Anthropic: https://api.anthropic.com/v1. "
+    "Google: https://generativelanguage.googleapis.com/v1beta/openai."
+)
+KEY = (
+    "Keys live in Vault alone. Choose a name here, for example models/openai, and set it on the server with: "
+    "manage.py secret set models/openai (it asks for the key). Leave it empty for a server that needs none."
+)
+
+
+class ModelProfileAdmin(TenantOwnedAdmin):
+    """How to reach a model. ``apps.chat`` registers it, with the trial that needs a model to be asked."""
+
+    list_display = ("name", "model", "base_url", "secret_name", "agent_count")
+    list_filter = ("protocol",)
+    search_fields = ("name", "slug", "model", "base_url")
+    prepopulated_fields = {"slug": ("name",)}
+    readonly_fields = ("created_at",)
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (("name", "slug"),),
+                "description": WHAT,
+            },
+        ),
+        (
+            "Where",
+            {
+                "fields": ("protocol", "base_url", "model"),
+                "description": WHERE,
+            },
+        ),
+        (
+            "Its API key",
+            {
+                "fields": ("secret_name",),
+                "description": KEY,
+            },
+        ),
+        ("How it answers", {"fields": (("max_output_tokens", "temperature"),)}),
+        ("Patience, in seconds", {"fields": (("connect_seconds", "first_token_seconds", "idle_seconds"),)}),
+        ("Record", {"fields": ("created_at",), "classes": ("collapse",)}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ModelProfile]:
+        profiles: QuerySet[ModelProfile] = super().get_queryset(request)
+        return profiles.annotate(agent_count=Count("agents"))
+
+    @display(description="Agents", ordering="agent_count")
+    def agent_count(self, profile: Any) -> int:
+        count: int = profile.agent_count
+        return count
+
+
+class AgentForm(TenantOwnedForm):
+    def _get_validation_exclusions(self) -> set[str]:
+        # A new default takes the place of the old one (see ``AgentAdmin.save_model``): two are no error here.
+        return super()._get_validation_exclusions() | {"is_default"}
+
+
+@admin.register(Agent)
+class AgentAdmin(TenantOwnedAdmin):
+    form = AgentForm
+    list_display = ("name", "slug", "model_profile", "is_default", "created_at")
+    list_filter = ("is_default", ("model_profile", admin.RelatedOnlyFieldListFilter))
+    list_select_related = ("model_profile",)
+    search_fields = ("name", "slug", "instructions")
+    prepopulated_fields = {"slug": ("name",)}
+    autocomplete_fields = ("model_profile",)
+    fields = (("name", "slug"), "instructions", "model_profile", "is_default")
+
+    def save_model(self, request: HttpRequest, obj: Agent, form: Any, change: bool) -> None:
+        if obj.is_default:
+            Agent.objects.filter(is_default=True).exclude(pk=obj.pk).update(is_default=False)
+        super().save_model(request, obj, form, change)
+
+
+@admin.register(Session)
+class SessionAdmin(ReadOnlyAdmin):
+    list_display = ("title_or_id", "user", "agent", "message_count", "created_at", "archived_at")
+    list_filter = (("agent", admin.RelatedOnlyFieldListFilter), ("archived_at", admin.EmptyFieldListFilter))
+    list_select_related = ("user", "agent")
+    search_fields = ("title", "user__username", "id__exact")
+    date_hierarchy = "created_at"
+    fields = ("id", "title", "user", "agent", "created_at", "archived_at")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Session]:
+        sessions: QuerySet[Session] = super().get_queryset(request)
+        return sessions.annotate(message_count=Count("messages"))
+
+    @display(description="Title", ordering="title")
+    def title_or_id(self, session: Session) -> str:
+        return str(session)
+
+    @display(description="Messages", ordering="message_count")
+    def message_count(self, session: Any) -> int:
+        count: int = session.message_count
+        return count
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """An operator may delete what a user asks them to."""
+        return bool(super(ReadOnlyAdmin, self).has_delete_permission(request, obj))
+
+
+@admin.register(Message)
+class MessageAdmin(ReadOnlyAdmin):
+    list_display = ("beginning", "role", "session", "complete", "created_at")
+    list_filter = ("role", "complete")
+    list_select_related = ("session",)
+    search_fields = ("text", "session__title", "id__exact")
+    date_hierarchy = "created_at"
+    fields = ("id", "session", "role", "text", "complete", "created_at")
+
+    @display(description="Text")
+    def beginning(self, message: Message) -> str:
+        return message.text[:100] + ("…" if len(message.text) > 100 else "")  # noqa: PLR2004 the same, said twice

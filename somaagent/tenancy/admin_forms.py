@@ -1,0 +1,51 @@
+"""Forms of the admin: rows of the operator's tenant, users with one-time passwords, API keys."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from unfold.forms import AdminPasswordChangeForm
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
+
+from .models import ApiKey, Membership, Scope, User, default_scopes
+
+
+class TenantOwnedForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in its stubs only
+    """A row of the operator's tenant, set before the row is checked: names are unique in a tenant."""
+
+    tenant_id: UUID | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance._state.adding:  # noqa: SLF001 Django documents it
+            self.instance.tenant_id = self.tenant_id
+
+    def _get_validation_exclusions(self) -> set[str]:
+        return {name for name in super()._get_validation_exclusions() if name != "tenant"}
+
+
+class ApiKeyForm(TenantOwnedForm):
+    scopes = forms.MultipleChoiceField(
+        choices=Scope.choices, initial=default_scopes, widget=UnfoldAdminCheckboxSelectMultipleWidget
+    )
+
+    class Meta:
+        model = ApiKey
+        fields = ["user", "name", "scopes", "expires_at"]
+
+    def clean_user(self) -> User:
+        user: User = self.cleaned_data["user"]
+        if not Membership.objects.filter(user=user).exists():
+            raise forms.ValidationError("This user is no member of your tenant: make a membership first.")
+        return user
+
+
+class HandedOutPasswordForm(AdminPasswordChangeForm):  # type: ignore[misc]  # Unfold has no types
+    """A password that an operator chose for somebody else: that somebody changes it at the next sign-in."""
+
+    def save(self, commit: bool = True) -> User:
+        self.user.password_is_one_time = True
+        user: User = super().save(commit)
+        return user
