@@ -155,7 +155,7 @@ class HeartbeatScheduler(Scheduler):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.max_interval = HEARTBEAT_SECONDS
+        self.max_interval = int(HEARTBEAT_SECONDS)
         self._heartbeat = Heartbeat("scheduler")
 
     def tick(self, *args: Any, **kwargs: Any) -> float:

@@ -107,7 +107,7 @@ def directive(body: dict[str, Any]) -> str:
     if number >= len(steps):
         results = [message["content"] for message in since if message["role"] == "tool"]
         return "say: " + " | ".join(results)
-    return steps[number].strip()
+    return str(steps[number].strip())
 
 
 def _text(content: Any) -> str:
@@ -189,7 +189,7 @@ async def garbage(answer: Answer) -> None:
 async def noise(answer: Answer) -> None:
     transport = answer.request.transport
     if transport is not None:
-        transport.write(b"\x00\x01 what is this \xff\r\n\r\n")  # type: ignore[attr-defined]
+        transport.write(b"\x00\x01 what is this \xff\r\n\r\n")
         transport.close()
 
 

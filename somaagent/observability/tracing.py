@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from opentelemetry import propagate, trace
 from opentelemetry.instrumentation.celery import CeleryInstrumentor
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -38,7 +38,7 @@ def configure(service: str, endpoint: str | None) -> None:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
 
         exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")
-        provider.add_span_processor(BatchSpanProcessor(exporter))
+        provider.add_span_processor(BatchSpanProcessor(_Discreet(exporter)))
     trace.set_tracer_provider(provider)
     # Without baggage, which would carry values of strangers through our services.
     propagate.set_global_textmap(TraceContextTextMapPropagator())
@@ -50,6 +50,45 @@ def flush() -> None:
     provider = trace.get_tracer_provider()
     if isinstance(provider, TracerProvider):
         provider.force_flush()
+
+
+class _Discreet(SpanExporter):
+    """Leaves out what exceptions say: their words may quote a request, an answer or a secret. The log has
+    them, masked.
+
+    Instrumentations of libraries put them in a span's status and in its events.
+    """
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        return self._exporter.export([_without_words(span) for span in spans])
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._exporter.force_flush(timeout_millis)
+
+
+def _without_words(span: ReadableSpan) -> ReadableSpan:
+    if not span.events and not span.status.description:
+        return span
+    return ReadableSpan(
+        name=span.name,
+        context=span.context,
+        parent=span.parent,
+        resource=span.resource,
+        attributes=span.attributes,
+        events=[Event(event.name, None, event.timestamp) for event in span.events],
+        links=span.links,
+        kind=span.kind,
+        status=Status(span.status.status_code),
+        start_time=span.start_time,
+        end_time=span.end_time,
+        instrumentation_scope=span.instrumentation_scope,
+    )
 
 
 class Traced:
@@ -77,6 +116,7 @@ class Traced:
                 "url.scheme": scope["scheme"],
             },
             record_exception=False,
+            set_status_on_exception=False,
         ) as span:
 
             async def watched(message: Message) -> None:
@@ -84,7 +124,11 @@ class Traced:
                     _describe(span, message["status"])
                 await send(message)
 
-            await self._application(scope, receive, watched)
+            try:
+                await self._application(scope, receive, watched)
+            except Exception:
+                span.set_status(Status(StatusCode.ERROR))
+                raise
 
 
 def _headers(scope: Scope) -> Mapping[str, str]:

@@ -93,6 +93,8 @@ def _problem(status: int, phrase: str, message: str, request_id: str) -> bytes:
 class GatewayWorker(gasgi.ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn's own ASGI worker, with our protocol, and one drain for connections and application."""
 
+    lifespan: Any
+
     def init_process(self) -> None:
         gasgi.ASGIProtocol = GatewayProtocol  # the worker names its protocol's class in no other place
         super().init_process()

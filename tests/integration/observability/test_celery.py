@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,8 @@ def test_the_scheduler_sends_sweeps_the_worker_runs_them_and_both_show_that_they
         running([*CELERY, "beat"], tmp_path / "beat.log", **environment) as scheduler,
     ):
         for process, service in ((worker, "worker"), (scheduler, "scheduler")):
-            seen = eventually(lambda p=process, s=service: heartbeat(valkey, s, p))
+            seen = eventually(partial(heartbeat, valkey, service, process))
+            assert seen is not None
             assert abs(time.time() - seen) < 30
         eventually(lambda: worker.said("task", "chat.turns_sweep") and "succeeded" in worker.text())
         done = next(line for line in worker.lines() if "succeeded" in line["event"])

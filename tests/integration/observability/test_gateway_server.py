@@ -24,7 +24,7 @@ Address = tuple[str, int]
 
 def free_port() -> int:
     with closing(socket.create_server((loopback(), 0))) as listening:
-        return listening.getsockname()[1]
+        return int(listening.getsockname()[1])
 
 
 @pytest.fixture

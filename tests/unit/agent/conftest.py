@@ -43,7 +43,8 @@ class Bench:
 
     async def requests(self) -> list[dict[str, Any]]:
         async with self.session.get(f"{self.url}/_requests") as response:
-            return (await response.json())["requests"]
+            requests: list[dict[str, Any]] = (await response.json())["requests"]
+            return requests
 
     async def seen(self, state: str) -> None:
         """Waits until the last request is in this state: ``open``, ``answered`` or ``disconnected``."""
