@@ -19,7 +19,7 @@ INFRASTRUCTURE = ("openbao", "postgres", "valkey")
 OWN = ("migrations", "gateway", "worker", "scheduler")
 MIGRATE_SECONDS = 600.0
 START_SECONDS = 90.0
-STOP_MARGIN = 7.0  # beyond the drain, for the last work of processes that have drained
+STOP_MARGIN = 8.0  # beyond the drain, for the last work of processes that have drained
 GATEWAY_HUNG_SECONDS = 60.0
 
 
@@ -149,7 +149,15 @@ def servers(configuration: Configuration, *, after: str) -> list[Service]:
             critical=False,
             background=True,
             command=python(
-                "-m", "celery", "--quiet", "-A", "somaagent.celery", "worker", death_signal=signal.SIGQUIT
+                "-m",
+                "celery",
+                "--quiet",
+                "-A",
+                "somaagent.celery",
+                "worker",
+                # To Celery SIGTERM means to wait for tasks without a limit; this is the drain with one.
+                stop_signal=signal.SIGQUIT,
+                death_signal=signal.SIGQUIT,
             ),
             health=adapters.Heartbeat("worker"),
             start_timeout=START_SECONDS,
