@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -190,6 +191,7 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] != ["--"] or len(arguments) == 1:
         print("usage: python -m tests.stack -- COMMAND [ARGUMENT…]", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(_LIKE_A_SHELL + number))
     begun = time.monotonic()
     with running_stack() as running:
         print(f"tests.stack: ready after {time.monotonic() - begun:.1f} s", file=sys.stderr)

@@ -57,7 +57,15 @@ def explain(error: OSError, arguments: list[str]) -> None:
     """Say on stderr, this program's only channel, why the server could not be started."""
     _, _, inner_uid, *program = arguments
     print(f"Cannot start {program[0]}: {error}", file=sys.stderr)
-    if inner_uid != "0":
+    if inner_uid == "0":
+        return
+    if os.getuid() == int(inner_uid):
+        print(
+            "This server does not run as root. It sees itself as an ordinary user, who may enter root's own"
+            " folders and those that are open to all, and no others.",
+            file=sys.stderr,
+        )
+    else:
         print(
             "This server does not run as root, and the kernel did not let it become an ordinary user in a"
             " user namespace of its own. Run as an ordinary user, or allow user namespaces"

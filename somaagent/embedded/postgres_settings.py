@@ -20,6 +20,7 @@ _ALWAYS: dict[str, str] = {
     "io_method": "sync",  # three processes fewer than the default
     "max_parallel_workers_per_gather": "0",
     "max_worker_processes": "4",
+    "max_logical_replication_workers": "0",
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "password_encryption": "scram-sha-256",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from filelock import AcquireReturnProxy, FileLock, Timeout
+from filelock import FileLock, Timeout
 
 from somaagent.embedded.addresses import loopback
 from somaagent.embedded.errors import AlreadyRunning, EmbeddedError, NewerSchema
@@ -46,7 +47,7 @@ class Stack:
             self.servers += (self.model,)
         self._lock = FileLock(self.data_dir / "lock", mode=0o600)
 
-    def lock(self) -> AcquireReturnProxy:
+    def lock(self) -> AbstractContextManager[object]:
         """Make the data directory ours until the ``with`` that may stand around it ends, or our process does.
 
         What an earlier start left running is ended. Raises ``AlreadyRunning``, and

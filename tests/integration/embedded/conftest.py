@@ -14,7 +14,7 @@ from tests.stack import started
 @pytest.fixture(scope="session")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """Servers that run, in a folder with a longer name than the path of a socket may have."""
-    stack = Stack(tmp_path_factory.mktemp("embedded") / ("a-long-name-" * 10) / "data")
+    stack = Stack(tmp_path_factory.mktemp("embedded") / ("a long nÄme, isn't it? " * 7) / "data")
     with stack.lock(), started(stack) as processes:
         stack.environment()
         yield House(stack, processes)

@@ -23,11 +23,11 @@ GONE_WITHIN = 10.0
 
 
 def test_a_second_start_finds_what_the_first_one_wrote(tmp_path: Path):
-    stack = Stack(tmp_path / "data", model=False)
+    stack = Stack(tmp_path / "data", model=False, durable=False)
     with stack.lock(), started(stack) as processes:
         House(stack, processes).write("kept")
         first = stack.environment()
-    again = Stack(tmp_path / "data", model=False)
+    again = Stack(tmp_path / "data", model=False, durable=False)
     with again.lock(), started(again) as processes:
         assert House(again, processes).read() == {
             "openbao": ["kept"],
@@ -78,7 +78,7 @@ def test_an_append_only_file_cut_off_in_a_command_loses_that_command_only(house:
 
 
 def test_a_set_up_of_openbao_that_was_cut_off_is_done_again(tmp_path: Path):
-    interrupted = Stack(tmp_path / "data", model=False)
+    interrupted = Stack(tmp_path / "data", model=False, durable=False)
     with interrupted.lock():
         server = interrupted.openbao
         server.prepare()
@@ -91,7 +91,7 @@ def test_a_set_up_of_openbao_that_was_cut_off_is_done_again(tmp_path: Path):
         )
         process.kill()
         process.wait()
-    stack = Stack(tmp_path / "data", model=False)
+    stack = Stack(tmp_path / "data", model=False, durable=False)
     with stack.lock(), started(stack) as processes:
         House(stack, processes).write("it works")
 
@@ -106,12 +106,26 @@ def await_ready(stack: Stack) -> None:
             time.sleep(0.05)
 
 
+def test_a_first_start_that_is_killed_again_and_again_still_ends_well(tmp_path: Path):
+    for seconds in (1.2, 2.2, 3.4):
+        starter = start_elsewhere(tmp_path)
+        time.sleep(seconds)
+        starter.kill()
+        starter.wait()
+    stack = Stack(tmp_path / "data", model=False, durable=False)
+    with stack.lock(), started(stack) as processes:
+        house = House(stack, processes)
+        house.write("at last")
+        assert all(notes[-1] == "at last" for notes in house.read().values())
+
+
+def start_elsewhere(folder: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.integration.embedded.starter", str(folder / "data")]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
 def test_when_their_starter_is_killed_no_server_is_left_and_the_next_start_finds_the_data(tmp_path: Path):
-    starter = subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.embedded.starter", str(tmp_path / "data")],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    starter = start_elsewhere(tmp_path)
     assert starter.stdout
     family = [psutil.Process(pid) for pid in json.loads(starter.stdout.readline())]
     assert len(family) > 6
@@ -120,7 +134,7 @@ def test_when_their_starter_is_killed_no_server_is_left_and_the_next_start_finds
     assert [process.cmdline() for process in alive] == []
     starter.wait()
 
-    stack = Stack(tmp_path / "data", model=False)
+    stack = Stack(tmp_path / "data", model=False, durable=False)
     with stack.lock(), started(stack) as processes:
         house = House(stack, processes)
         assert house.read() == {"openbao": ["kept"], "postgres": ["kept"], "valkey": ["kept"]}
