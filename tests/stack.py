@@ -72,9 +72,14 @@ def foreign_environment() -> dict[str, str]:
 
 def adopt(running: RunningStack) -> None:
     """Make the stack's settings this process's and its children's, in place of all others."""
-    for name in [name for name in os.environ if name.startswith(("SA01_", "DJANGO_"))]:
-        del os.environ[name]
+    forget_settings()
     os.environ.update(running.environment)
+
+
+def forget_settings() -> None:
+    """Whatever the shell says of SomaAgent's settings is not for the tests."""
+    for name in os.environ.keys() - foreign_environment().keys():
+        del os.environ[name]
 
 
 @contextlib.contextmanager
@@ -86,6 +91,7 @@ def running_stack(*, migrated: bool = True) -> Iterator[RunningStack]:
             raise RuntimeError(f"{MARKER} names {there}, where no stack is: unset it.")
         yield RunningStack.of(Stack(there, model=False))
         return
+    forget_settings()
     with tempfile.TemporaryDirectory(prefix="soma-test-") as folder:
         stack = Stack(Path(folder) / "data", model=False, durable=False)
         with stack.lock(), started(stack):
