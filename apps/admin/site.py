@@ -24,6 +24,12 @@ from somaagent.tenancy.scope import tenant_scope
 from .selectors import dashboard
 
 View = Callable[..., HttpResponseBase]
+# The page's accent, in the shades that Unfold asks for: the hue stays, lightness goes from 97 % to 25 %.
+SHADES = {"50": 97, "100": 94, "200": 88, "300": 80, "400": 70, "500": 60, "600": 51, "700": 45, "800": 39}
+PRIMARY = {
+    shade: f"oklch({lightness}% {0.19 if lightness < 75 else 0.06} 274)"  # noqa: PLR2004 pale shades take less colour
+    for shade, lightness in (SHADES | {"900": 33, "950": 25}).items()
+}
 
 
 class OperatorsSite(UnfoldAdminSite):  # type: ignore[misc]  # Unfold has no types
@@ -52,8 +58,10 @@ class OperatorsSite(UnfoldAdminSite):  # type: ignore[misc]  # Unfold has no typ
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         mark = static("chat/mark.svg")
+        context = super().each_context(request)
         return {
-            **super().each_context(request),
+            **context,
+            "colors": {**context["colors"], "primary": PRIMARY},
             "site_title": "SomaAgent",
             "site_header": "SomaAgent",
             "site_subheader": "Admin",

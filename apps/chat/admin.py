@@ -8,6 +8,7 @@ from django.apps import apps
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.shortcuts import redirect
 from unfold.decorators import action, display
 
 from apps.sessions.admin import ModelProfileAdmin
@@ -70,6 +71,29 @@ class TriableModelProfileAdmin(ModelProfileAdmin):
 
     actions = ("test_models",)
     actions_submit_line = ("save_and_test",)
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        # Unfold shows the button where a profile is changed; here it stands where one is made as well.
+        buttons = {"actions_submit_line": self.get_actions_submit_line(request, object_id)}
+        return super().changeform_view(request, object_id, form_url, buttons | (extra_context or {}))
+
+    def response_post_save_add(self, request: HttpRequest, obj: ModelProfile) -> Any:
+        return self._form_again(request, obj) or super().response_post_save_add(request, obj)
+
+    def response_post_save_change(self, request: HttpRequest, obj: ModelProfile) -> Any:
+        return self._form_again(request, obj) or super().response_post_save_change(request, obj)
+
+    def _form_again(self, request: HttpRequest, profile: ModelProfile) -> Any:
+        """After a trial the form stays, to mend what the trial found."""
+        if any(name.endswith("save_and_test") for name in request.POST):
+            return redirect("admin:agent_sessions_modelprofile_change", profile.pk)
+        return None
 
     @action(description="Save and test this model")
     def save_and_test(self, request: HttpRequest, obj: ModelProfile) -> None:

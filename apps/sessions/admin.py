@@ -57,7 +57,7 @@ class ModelProfileAdmin(TenantOwnedAdmin):
             },
         ),
         ("How it answers", {"fields": (("max_output_tokens", "temperature"),)}),
-        ("Patience, in seconds", {"fields": (("connect_seconds", "first_token_seconds", "idle_seconds"),)}),
+        ("Patience, in seconds", {"fields": ("connect_seconds", "first_token_seconds", "idle_seconds")}),
         ("Record", {"fields": ("created_at",), "classes": ("collapse",)}),
     )
 
