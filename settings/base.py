@@ -65,6 +65,7 @@ INSTALLED_APPS = [
     "apps.admin",
 ]
 MIDDLEWARE = [
+    "somaagent.web.middleware.RequestContext",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -73,7 +74,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "somaagent.web.middleware.RequestContext",
+    "somaagent.web.middleware.Authentication",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",

@@ -18,7 +18,7 @@ from . import selectors, sse, turns
 from .schemas import TurnIn, TurnOut
 
 router = Router(tags=["turns"])
-router.add_decorator(in_tenant_of_actor, mode="view")
+router.add_decorator(in_tenant_of_actor)
 EVENT_STREAM = {
     "text/event-stream": {
         "schema": {

@@ -18,7 +18,7 @@ from . import selectors, services
 from .schemas import AgentOut, MessageOut, ModelProfileOut, SessionIn, SessionOut, SessionPatch
 
 router = Router()
-router.add_decorator(in_tenant_of_actor, mode="view")
+router.add_decorator(in_tenant_of_actor)
 
 
 @router.get("/agents", response={200: Page[AgentOut], **PROBLEMS}, tags=["agents"])

@@ -22,7 +22,7 @@ async def actor_of_header(authorization: str) -> Actor | None:
 
 
 async def actor_of_scope(scope: dict[str, Any]) -> Actor | None:
-    """The actor of a WebSocket connection: its bearer key alone where it sends one, else its browser session."""
+    """The actor of a WebSocket connection: of its bearer key alone where it sends one, else of its cookie."""
     for name, value in scope["headers"]:
         if name.lower() == b"authorization":
             return await actor_of_header(value.decode("latin-1"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 
 from somaagent.problems import problem
@@ -22,6 +22,16 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def missing(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _answer(request, HTTPStatus.NOT_FOUND, "not_found", "There is nothing at this address.")
+
+
+def not_allowed(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    """Dress a bare 405, which Django and ninja answer with no word to it."""
+    allowed = response.get("Allow", "")
+    detail = f"This address takes {allowed}." if allowed else "This address does not take this method."
+    dressed = _answer(request, HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+    if allowed:
+        dressed["Allow"] = allowed
+    return dressed
 
 
 def crashed(request: HttpRequest) -> HttpResponse:

@@ -66,6 +66,12 @@ def post_fork(server: Any, worker: Any) -> None:
     tracing.configure("gateway", django_settings.OTLP_ENDPOINT)
 
 
+def post_worker_init(worker: Any) -> None:
+    """In the new worker, when the application is loaded."""
+    del worker
+    metrics.watch_vault("gateway", django_settings.SECRETS)
+
+
 def worker_exit(server: Any, worker: Any) -> None:
     """In a worker that ends."""
     del server, worker

@@ -1,9 +1,10 @@
-"""Each request's id, its place in the log, and who asks."""
+"""Each request's id, its place in the log, and who asks. Neither middleware needs a thread of its own."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import cast
 
 import structlog
@@ -15,6 +16,7 @@ from somaagent.tenancy import selectors
 from somaagent.tenancy.fields import uuid7
 from somaagent.tenancy.scope import in_database
 
+from . import fallback
 from .authentication import actor_of_header
 from .request import Request
 
@@ -22,9 +24,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 Handler = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
 
-class RequestContext:
-    """Names the request, authenticates it, and binds both to the log. Runs without a thread of its own."""
-
+class _AsyncOnly:
     sync_capable = False
     async_capable = True
 
@@ -34,15 +34,28 @@ class RequestContext:
         self.get_response = get_response
         markcoroutinefunction(self)
 
+
+class RequestContext(_AsyncOnly):
+    """Names the request, in the log and in the answer. Stands before whatever may refuse a request."""
+
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
         ours = cast("Request", request)
         ours.request_id = _request_id(request)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=ours.request_id)
-        await _authenticate(ours)
         response = await self.get_response(request)
+        if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            response = fallback.not_allowed(request, response)
         response["X-Request-ID"] = ours.request_id
         return response
+
+
+class Authentication(_AsyncOnly):
+    """Sets ``request.actor``. A bearer key decides alone: a bad one is not made good by a cookie."""
+
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        await _authenticate(cast("Request", request))
+        return await self.get_response(request)
 
 
 def _request_id(request: HttpRequest) -> str:
@@ -52,7 +65,6 @@ def _request_id(request: HttpRequest) -> str:
 
 
 async def _authenticate(request: Request) -> None:
-    """Set ``request.actor``. A bearer key decides alone: a bad one is not made good by a cookie."""
     request.actor = None
     request.bearer_refused = False
     header = request.headers.get("Authorization", "")
