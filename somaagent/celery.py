@@ -180,12 +180,15 @@ def _set_up_logging(**_: Any) -> None:
 @signals.celeryd_init.connect
 def _worker_begins(**_: Any) -> None:
     logging.configure("worker", django_settings.LOG_LEVEL)
+    logging.redact_with(django_settings.SECRETS.masked)
 
 
 @signals.beat_init.connect
 def _scheduler_begins(**_: Any) -> None:
     logging.configure("scheduler", django_settings.LOG_LEVEL)
+    logging.redact_with(django_settings.SECRETS.masked)
     tracing.configure("scheduler", django_settings.OTLP_ENDPOINT)
+    metrics.watch_vault("scheduler", django_settings.SECRETS)
 
 
 @signals.worker_ready.connect
@@ -197,6 +200,7 @@ def _worker_is_ready(**_: Any) -> None:
 @signals.worker_process_init.connect
 def _child_begins(**_: Any) -> None:
     tracing.configure("worker", django_settings.OTLP_ENDPOINT)
+    metrics.watch_vault("worker", django_settings.SECRETS)
 
 
 @signals.worker_process_shutdown.connect

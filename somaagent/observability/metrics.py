@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import threading
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import psutil
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 _LIVE_FILE = re.compile(r"gauge_live\w+_(\d+)\.db")
+_VAULT_SECONDS = 10.0
 _SHORT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _LONG = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 300.0, 600.0)
 
@@ -43,15 +46,42 @@ SERVICE_RESTARTS = Counter("soma_service_restarts_total", "Restarts of a service
 SERVICE_CHECK_SECONDS = Histogram(
     "soma_service_check_seconds", "How long a service's health check took.", ["service"], buckets=_SHORT
 )
-# The process nearest to losing its access is the one to worry about.
+# The process nearest to losing its access is the one to worry about. Labelled, because without a label each
+# process that has no token would count as one with no time left.
 VAULT_TOKEN_SECONDS_LEFT = Gauge(
-    "soma_vault_token_seconds_left", "Until a process's Vault token runs out.", multiprocess_mode="livemin"
+    "soma_vault_token_seconds_left",
+    "Until the first Vault token of a service runs out.",
+    ["service"],
+    multiprocess_mode="livemin",
 )
-VAULT_RENEWALS = Counter(
-    "soma_vault_renewals_total",
-    "Renewals of Vault tokens; outcome: renewed, logged_in, failed.",
-    ["outcome"],
+VAULT_RENEWAL_FAILING = Gauge(
+    "soma_vault_renewal_failing",
+    "1 while a process of a service could not renew its Vault token.",
+    ["service"],
+    multiprocess_mode="livemax",
 )
+
+
+class VaultAccess(Protocol):
+    """A process's access to Vault, as far as its metrics need it."""
+
+    def token_seconds_left(self) -> float | None: ...
+
+    def last_error(self) -> str: ...
+
+
+def watch_vault(service: str, access: VaultAccess) -> None:
+    """Keeps this process's Vault metrics up to date, from a thread that ends with the process."""
+
+    def watch() -> None:
+        while True:
+            left = access.token_seconds_left()
+            if left is not None:
+                VAULT_TOKEN_SECONDS_LEFT.labels(service).set(left)
+                VAULT_RENEWAL_FAILING.labels(service).set(bool(access.last_error()))
+            time.sleep(_VAULT_SECONDS)
+
+    threading.Thread(target=watch, name="vault-metrics", daemon=True).start()
 
 
 def render(accept: str = "") -> tuple[bytes, str]:

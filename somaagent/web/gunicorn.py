@@ -28,6 +28,7 @@ _MEMORY = Path("/dev/shm")  # noqa: S108 - only for heartbeat files, which would
 _BYTES_PER_CHAR = 6
 
 logging.configure("gateway", django_settings.LOG_LEVEL)
+logging.redact_with(django_settings.SECRETS.masked)
 
 bind = (
     f"[{_HOST}]:{django_settings.GATEWAY_PORT}" if ":" in _HOST else f"{_HOST}:{django_settings.GATEWAY_PORT}"

@@ -5,8 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -127,6 +130,23 @@ def test_a_quick_stop_waits_for_no_stream(address: Address, tmp_path: Path):
         connection.sendall(b"GET /slow HTTP/1.1\r\nHost: here\r\n\r\n")
         connection.recv(1000)
         assert server.stop(signal.SIGQUIT) < 10
+
+
+def test_the_vault_tokens_of_the_workers_are_among_the_metrics(server: Process, tmp_path: Path):
+    wanted = re.compile(r'^soma_vault_token_seconds_left\{service="gateway"\} (\S+)', re.MULTILINE)
+    show = "from somaagent.observability import metrics; print(metrics.render()[0].decode())"
+    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+
+    def seconds_left() -> float:
+        done = subprocess.run(
+            [sys.executable, "-c", show], env=environment, capture_output=True, text=True, check=True
+        )
+        found = re.search(
+            r'^soma_vault_token_seconds_left\{service="gateway"\} (\S+)', done.stdout, re.MULTILINE
+        )
+        return float(found[1]) if found else 0.0
+
+    assert eventually(seconds_left) > 60
 
 
 def test_a_worker_that_is_killed_is_replaced(server: Process, address: Address):

@@ -153,6 +153,14 @@ def test_a_secret_is_masked_wherever_it_stands(said: dict[str, Any]):
     assert MASK in json.dumps(shown, ensure_ascii=False)
 
 
+def test_a_secret_that_the_process_knows_is_masked_even_where_nothing_betrays_it():
+    [line] = lines("""
+        ours.redact_with(lambda text: text.replace("correct horse", "••••"))
+        logger.info("story", note="they say correct horse")
+        """)
+    assert line["note"] == "they say ••••"
+
+
 def test_what_is_no_secret_stays_readable():
     said = {
         "input_tokens": 5,
