@@ -2,7 +2,7 @@
 
 Without an address it starts one of its own, embedded, in a folder that it throws away afterwards. It looks
 at the health, streams one turn, leaves a second one half-way and comes back for the rest, and reads the
-metrics. The last line is for scripts: ``smoke: ok seconds_to_ready=… first_token_ms=…`` or ``smoke: failed …``.
+metrics. The last line is for scripts: ``smoke: ok seconds_to_ready=… first_token_ms=…``, or what failed.
 """
 
 from __future__ import annotations

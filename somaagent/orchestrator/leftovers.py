@@ -76,9 +76,12 @@ class Ledger:
             ],
         }
         temporary = self._path.with_suffix(".new")
-        temporary.touch(mode=0o600)
-        temporary.write_text(json.dumps(content), encoding="utf-8")
-        temporary.replace(self._path)
+        try:
+            temporary.touch(mode=0o600)
+            temporary.write_text(json.dumps(content), encoding="utf-8")
+            temporary.replace(self._path)
+        except OSError:
+            return  # a full disk, say: death signals and the guard do without the file
 
 
 def boot_id() -> str:

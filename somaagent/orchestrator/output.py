@@ -44,6 +44,15 @@ def json_line(service: str, event: str, **facts: object) -> str:
     )
 
 
+class _RotatedFile(logging.handlers.RotatingFileHandler):
+    """A line that cannot be written (a full disk) is lost; counting them is all there is to do."""
+
+    lost = 0
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
+        self.lost += 1
+
+
 class LogFile:
     """``DATA_DIR/logs/<service>.log``: JSON lines, 10 MB a file, three older ones kept."""
 
@@ -51,7 +60,7 @@ class LogFile:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = directory / f"{service}.log"
         self.path.touch(mode=0o600)
-        self._handler = logging.handlers.RotatingFileHandler(
+        self._handler = _RotatedFile(
             self.path, maxBytes=ROTATE_BYTES, backupCount=ROTATED_FILES, encoding="utf-8", errors="replace"
         )
 

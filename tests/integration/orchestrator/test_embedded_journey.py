@@ -1,4 +1,4 @@
-"""A person starts everything, has it killed under them, and starts again: nothing is left over, nothing is lost."""
+"""A person starts everything, has it killed, and starts again: nothing is left over, nothing is lost."""
 
 from __future__ import annotations
 
@@ -98,7 +98,6 @@ def test_everything_starts_is_killed_starts_again_and_stops(person):
     assert f"{url}/api/v1/turns" in again  # the same port
     listed = requests.get(f"{url}/api/v1/sessions", headers=bearer, timeout=20)
     assert "Before the fall" in listed.text
-    assert "nothing to do" in again
 
     family = person.family()
     person.process.send_signal(signal.SIGTERM)

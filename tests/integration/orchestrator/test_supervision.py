@@ -188,6 +188,27 @@ def test_what_outlives_even_the_guard_is_ended_by_the_next_start_and_nobody_else
     assert str(left.pid) in output
 
 
+def test_a_record_that_cannot_be_written_does_not_end_the_supervision(boot):
+    boot.start({"name": "gateway", "does": []})
+    boot.wait_until("gateway", State.UP)
+    pid = boot.pid_of("gateway")
+
+    def in_the_way() -> bool:
+        try:
+            (boot.run_dir / health.FILE_NAME).unlink()
+            (boot.run_dir / health.FILE_NAME).mkdir()
+        except OSError:
+            return False  # the orchestrator has just written it: once more
+        return True
+
+    wait_for("a folder is where the record should be", in_the_way)
+    os.kill(pid, signal.SIGKILL)
+    wait_for(
+        "it is started again all the same", lambda: boot.journal("started").count("gateway started") == 2
+    )
+    assert boot.stop()[0] == 0
+
+
 def test_a_check_that_hangs_delays_no_other(boot):
     (boot.home / "slow.ready").touch()
     boot.start(
