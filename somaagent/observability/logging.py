@@ -76,8 +76,8 @@ def configure(service: str, level: str, *, stream: TextIO | None = None) -> None
 
 
 def redact_with(redact: Callable[[str], str]) -> None:
-    """Has every line of this process go through ``redact``, which knows the secrets themselves: the masks go by
-    names and looks, and a secret can turn up without either.
+    """Has every line of this process go through ``redact``, which knows the secrets themselves: the masks go
+    by names and looks, and a secret can turn up without either.
     """
     _redactions[:] = [redact]
 

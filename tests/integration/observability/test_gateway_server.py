@@ -141,9 +141,7 @@ def test_the_vault_tokens_of_the_workers_are_among_the_metrics(server: Process, 
         done = subprocess.run(
             [sys.executable, "-c", show], env=environment, capture_output=True, text=True, check=True
         )
-        found = re.search(
-            r'^soma_vault_token_seconds_left\{service="gateway"\} (\S+)', done.stdout, re.MULTILINE
-        )
+        found = wanted.search(done.stdout)
         return float(found[1]) if found else 0.0
 
     assert eventually(seconds_left) > 60
