@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ import requests
 from somaagent.embedded.addresses import loopback
 from tests import model_server
 from tests.stack import PROJECT_ROOT, RunningStack, foreign_environment
+
+# Calls a function that uses the ORM, where that is allowed, and gives what it gave.
+InDatabase = Callable[[Callable[[], Any]], Any]
 
 _READY_SECONDS = 60.0
 _numbers = itertools.count(1)
@@ -68,21 +71,26 @@ class Gateway:
     model: Model
     operator: Person
     log: Path
+    in_database: InDatabase
 
-    def newcomer(self, *, staff: bool = False, one_time: bool = True) -> Person:
+    def newcomer(self, *, staff: bool = False, one_time: bool = True, member: bool = True) -> Person:
         """Another member of the operator's tenant, without any session yet."""
-        return _person(f"person-{next(_numbers)}", staff=staff, one_time=one_time)
+        name = f"person-{next(_numbers)}"
+        person: Person = self.in_database(
+            lambda: _person(name, staff=staff, one_time=one_time, member=member)
+        )
+        return person
 
 
 @contextlib.contextmanager
-def running_gateway(stack: RunningStack, folder: Path) -> Iterator[Gateway]:
+def running_gateway(stack: RunningStack, folder: Path, in_database: InDatabase) -> Iterator[Gateway]:
     """Start the model and the gateway, make the first tenant with its agent, and stop both at the end."""
     address = f"{loopback()}:{free_port()}"
     with model_server.process() as model_url:
         model = Model(model_url)
-        operator = _first_rows(model)
+        operator = in_database(lambda: _first_rows(model))
         with _gunicorn(stack, address, folder) as log:
-            yield Gateway(f"http://{address}", model, operator, log)
+            yield Gateway(f"http://{address}", model, operator, log, in_database)
 
 
 def free_port() -> int:
@@ -155,13 +163,14 @@ def _first_rows(model: Model) -> Person:
     return _person("boss", staff=True, one_time=False)
 
 
-def _person(name: str, *, staff: bool, one_time: bool) -> Person:
+def _person(name: str, *, staff: bool, one_time: bool, member: bool = True) -> Person:
     from somaagent.tenancy import services as tenancy  # noqa: PLC0415 - Django is not configured before
     from somaagent.tenancy.models import Role, Tenant  # noqa: PLC0415 - as above
 
     password = tenancy.one_time_password()
     user = tenancy.user_create(username=name, password=password, is_staff=staff, one_time=one_time)
     tenant = Tenant.objects.order_by("id")[0]
-    tenancy.membership_create(tenant=tenant, user=user, role=Role.OWNER if staff else Role.MEMBER)
+    if member:
+        tenancy.membership_create(tenant=tenant, user=user, role=Role.OWNER if staff else Role.MEMBER)
     _, key = tenancy.api_key_create(tenant_id=tenant.id, user_id=user.id, name="journey")
     return Person(name, password, key)

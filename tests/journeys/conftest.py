@@ -1,0 +1,50 @@
+"""A gateway that runs, and a real browser: what the journeys have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.db import connection
+from playwright.sync_api import Browser, sync_playwright
+from pytest_django import DjangoDbBlocker
+
+from tests.journeys import chromium
+from tests.journeys.gateway import Gateway, running_gateway
+from tests.stack import RunningStack
+
+
+@pytest.fixture(scope="session")
+def gateway(
+    stack: RunningStack,
+    django_db_setup: None,
+    django_db_blocker: DjangoDbBlocker,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Gateway]:
+    """The whole gateway over HTTP, in front of the scripted model. One for all journeys."""
+
+    def in_database(function: Callable[[], Any]) -> Any:
+        # In a thread of its own: Playwright has an event loop in this one, where Django refuses to work.
+        def call() -> Any:
+            with django_db_blocker.unblock():
+                try:
+                    return function()
+                finally:
+                    connection.close()
+
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(call).result()
+
+    with running_gateway(stack, tmp_path_factory.mktemp("gateway"), in_database) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A Chromium with a fresh profile; fails where none can be had."""
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium.path(), args=chromium.FLAGS)
+        yield running
+        running.close()
