@@ -33,7 +33,7 @@ TOOLS = (
     "mktemp",
     "mv",
 )
-TOOLS += ("rm", "sed", "sleep", "env", "git")
+MORE_TOOLS = ("rm", "sed", "sleep", "env", "git")
 
 
 @dataclass
@@ -79,7 +79,7 @@ def bare(stack: Stack, home: Path) -> Machine:
     tools = home / "bin"
     tools.mkdir()
     (home / "engine").mkdir()
-    for tool in TOOLS:
+    for tool in (*TOOLS, *MORE_TOOLS):
         found = shutil.which(tool)
         assert found, tool
         (tools / tool).symlink_to(found)
