@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from settings.operating import Operating, plain_values
+from settings.problems import UsageError
 from settings.vault_admin import VaultOperator
 
 Say = Callable[[str], None]
@@ -55,10 +56,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, say: Say) -> int:
-    """Does it and says what it did, never a value. Raises ``VaultError`` and ``ConfigurationError``."""
+    """Does it and says what it did, never a value. Raises what ``settings.cli`` tells the operator."""
     operating = Operating.log_in(os.environ, extra=("SA01_DB_USER", "SA01_DB_OWNER_USER"))
     operator, values = operating.operator, plain_values(operating)
     app, owner = values["SA01_DB_USER"], values["SA01_DB_OWNER_USER"]
+    if app == owner:
+        raise UsageError(
+            "SA01_DB_USER and SA01_DB_OWNER_USER name one role; the application must not own tables."
+        )
     logins = (
         Login("app", f"{operator.mount}-app", ("core", f"database/{app}", "models/*")),
         Login("owner", f"{operator.mount}-owner", ("core", f"database/{owner}")),

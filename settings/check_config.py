@@ -26,6 +26,7 @@ _COLOURS = {
     "missing": "red",
     "invalid": "red",
     "unknown": "red",
+    "unreadable": "red",
     "problem": "red",
     "warning": "yellow",
     "ok": "green",

@@ -8,12 +8,20 @@ from dataclasses import dataclass
 
 import psycopg
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from settings.loader import Configuration
 from settings.problems import Problem
 from settings.vault_errors import VaultError
 
 SECONDS = 3
+_CREDENTIALS = (
+    "SA01_VAULT_SECRET_ID_FILE",
+    "SA01_VAULT_TOKEN_FILE",
+    "SA01_VAULT_OWNER_SECRET_ID_FILE",
+    "SA01_VAULT_OPERATOR_TOKEN_FILE",
+)
 _ROLE = """
 SELECT r.rolsuper, r.rolbypassrls,
        (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -38,11 +46,40 @@ def run_all(c: Configuration, *, online: bool) -> list[Check]:
     reason = "" if online else "offline"
     if online and c.problems:
         reason = "the settings have problems"
-    return [Check(name, "not run", reason) if reason else check(c) for name, check in CHECKS.items()]
+    checks = [check(c) for check in (_vault_transport, _credential_files)]
+    for name, check in CHECKS.items():
+        no_database = name == "Migrations" and any(
+            each.name == "Database" and each.problem for each in checks
+        )
+        why_not = reason or ("the database check failed" if no_database else "")
+        checks.append(Check(name, "not run", why_not) if why_not else check(c))
+    return checks
 
 
 def _failed(name: str, setting: str, source: str, message: str, mend: str) -> Check:
     return Check(name, "problem", message, Problem(setting, source, message, mend))
+
+
+def _vault_transport(c: Configuration) -> Check:
+    name = "Vault transport"
+    address = c.value("SA01_VAULT_ADDR")
+    if not address:
+        return Check(name, "not run", "SA01_VAULT_ADDR has no value")
+    if str(address).startswith("https:"):
+        return Check(name, "ok", "HTTPS")
+    return Check(name, "warning", "plain HTTP: only for a network that nobody else can listen on")
+
+
+def _credential_files(c: Configuration) -> Check:
+    name = "Credential files"
+    paths = [c.value(setting) for setting in _CREDENTIALS]
+    there = [path for path in paths if path and path.is_file()]
+    open_ones = [str(path) for path in there if path.stat().st_mode & 0o077]
+    if open_ones:
+        return Check(name, "warning", f"readable by others than their owner: {', '.join(open_ones)}")
+    if not there:
+        return Check(name, "not run", "none of them is on this machine")
+    return Check(name, "ok", "readable by their owner alone")
 
 
 def _vault_token(c: Configuration) -> Check:
@@ -105,6 +142,7 @@ def _valkey(c: Configuration) -> Check:
         ssl=c.value("SA01_VALKEY_TLS"),
         socket_connect_timeout=SECONDS,
         socket_timeout=SECONDS,
+        retry=Retry(NoBackoff(), 0),
     )
     try:
         client.ping()

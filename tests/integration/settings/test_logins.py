@@ -23,7 +23,7 @@ from tests.integration.settings.conftest import Installation
 from tests.integration.settings.openbao import HOST, OpenBao
 
 SERVICE_ACCOUNT_JWT = (
-    # An unsigned token of the service account somaagent in the namespace agents; the API server vouches for it.
+    # Of the service account somaagent in the namespace agents, not really signed: the API server vouches.
     "eyJhbGciOiJSUzI1NiIsImtpZCI6IiJ9."
     "eyJpc3MiOiJrdWJlcm5ldGVzL3NlcnZpY2VhY2NvdW50Iiwia3ViZXJuZXRlcy5pby9zZXJ2aWNlYWNjb3VudC9uYW1lc3BhY2UiOiJhZ2VudHM"
     "iLCJrdWJlcm5ldGVzLmlvL3NlcnZpY2VhY2NvdW50L3NlcnZpY2UtYWNjb3VudC5uYW1lIjoic29tYWFnZW50Iiwia3ViZXJuZXRlcy5pby9zZX"
@@ -35,7 +35,7 @@ SERVICE_ACCOUNT_JWT = (
 class ApiServer(BaseHTTPRequestHandler):
     """The one question that Vault asks of Kubernetes: whose token is this?"""
 
-    def do_POST(self) -> None:  # noqa: N802  the name that http.server calls
+    def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         known = asked["spec"]["token"] == SERVICE_ACCOUNT_JWT
         user = {"username": "system:serviceaccount:agents:somaagent", "uid": "a-uid", "groups": []}
@@ -113,7 +113,7 @@ def test_a_pod_logs_in_with_its_service_account(
 
     with pytest.raises(VaultLoginRefused, match="refused this pod's service account for the role nobody"):
         SecretReader(replace(connection, kubernetes_role="nobody")).open(0)
-    with pytest.raises(VaultLoginRefused, match="cannot be read from /var/run/secrets/kubernetes.io"):
+    with pytest.raises(VaultLoginRefused, match="cannot be read from /var/run/secrets/kubernetes"):
         SecretReader(replace(connection, kubernetes_token_file=KUBERNETES_TOKEN_FILE)).open(0)
 
 
@@ -128,7 +128,7 @@ def test_a_certificate_is_verified_with_the_authority_that_is_named(tmp_path: Pa
         with pytest.raises(VaultUnreachable, match="a certificate that cannot be verified") as refused:
             SecretReader(connection).open(0)
         assert "SA01_VAULT_CA_FILE" in refused.value.mend
-        with pytest.raises(VaultUnreachable, match="is not a certificate authority|cannot be verified"):
+        with pytest.raises(VaultUnreachable, match=r"is not a certificate authority|cannot be verified"):
             SecretReader(replace(connection, ca_file=key)).open(0)
         with pytest.raises(VaultUnreachable, match="There is no certificate authority at"):
             SecretReader(replace(connection, ca_file=tmp_path / "gone")).open(0)

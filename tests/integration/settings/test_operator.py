@@ -14,15 +14,18 @@ def state(installation: Installation) -> dict[str, Any]:
     """Everything that ``bootstrap_vault`` makes, with versions, so that a second run can be compared."""
     client, mount = installation.vault.client(), installation.environment["SA01_VAULT_MOUNT"]
     kv, roles = client.secrets.kv.v2, client.auth.approle
+    files = installation.folder.glob("login/*")
+    logins = {name: f"{mount}-{name}" for name in ("app", "owner")}
+    accessors = {name: roles.list_secret_id_accessors(role)["data"]["keys"] for name, role in logins.items()}
     return {
-        "files": {file.name: (file.read_text(), file.stat().st_mtime_ns) for file in installation.folder.glob("login/*")},
+        "files": {file.name: (file.read_text(), file.stat().st_mtime_ns) for file in files},
         "versions": {
             path: kv.read_secret_metadata(path, mount_point=mount)["data"]["current_version"]
             for path in ("core", "database/soma_app", "database/soma_owner", "models/local")
         },
-        "policies": {name: client.sys.read_policy(f"{mount}-{name}")["data"] for name in ("app", "owner")},
-        "roles": {name: roles.read_role(f"{mount}-{name}")["data"] for name in ("app", "owner")},
-        "secret_ids": {name: roles.list_secret_id_accessors(f"{mount}-{name}")["data"]["keys"] for name in ("app", "owner")},
+        "policies": {name: client.sys.read_policy(role)["data"] for name, role in logins.items()},
+        "roles": {name: roles.read_role(role)["data"] for name, role in logins.items()},
+        "secret_ids": accessors,
     }  # fmt: skip
 
 

@@ -77,7 +77,9 @@ def test_a_name_in_both_is_an_error_also_when_both_say_the_same(tmp_path: Path, 
     assert found.problems[0].mend == "unset SA01_DB_HOST"
 
 
-def test_what_a_file_says_that_cannot_be_understood_is_told_by_line_and_never_repeated(tmp_path: Path):
+def test_what_a_file_says_that_cannot_be_understood_is_told_by_line_and_never_repeated(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     file = tmp_path / "environment"
     lines = [
         "hunter2 is my password",
@@ -94,7 +96,7 @@ def test_what_a_file_says_that_cannot_be_understood_is_told_by_line_and_never_re
     assert "is not a SA01_* name" in said["PATH"]
     assert "cannot name a file from inside" in said["SA01_ENV_FILE"]
     assert said["SA01_LOG_LEVEL"] == "stands on line 4 and again on line 5."
-    assert "hunter2" not in describe(found.problems)
+    assert "hunter2" not in describe(found.problems) + caplog.text
 
 
 def test_a_file_that_cannot_be_read_is_one_problem_among_the_others(tmp_path: Path):

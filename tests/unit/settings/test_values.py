@@ -119,7 +119,7 @@ def test_a_secret_does_not_show_itself():
         f"{secret:>9}",
         str([secret]),
         str({"a": secret}),
-        "%s" % secret,
+        "%s" % secret,  # noqa: UP031  every way to format
     ):
         assert "hunter2" not in text
         assert "••••" in text
