@@ -22,8 +22,14 @@ router.add_decorator(in_tenant_of_actor)
 EVENT_STREAM = {
     "text/event-stream": {
         "schema": {
-            "type": "string",
-            "description": "Server-sent events: id (sequence number), event (its name), data (JSON).",
+            "type": "object",
+            "description": "A server-sent event.",
+            "required": ["id", "event", "data"],
+            "properties": {
+                "id": {"type": "string", "pattern": "^[0-9]+$", "description": "Its number in the turn."},
+                "event": {"type": "string", "description": "Its name, for example text.delta."},
+                "data": {"type": "string", "description": "Its facts, a JSON object."},
+            },
         }
     }
 }

@@ -14,7 +14,7 @@ from uuid import UUID
 import orjson
 import structlog
 from channels.generic.websocket import AsyncWebsocketConsumer
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 
 from somaagent import valkey
 from somaagent.errors import Kind, SomaError, invalid
@@ -24,6 +24,7 @@ from somaagent.tenancy.fields import uuid7
 from somaagent.tenancy.idempotency import Idempotency
 from somaagent.tenancy.models import Scope
 from somaagent.web.authentication import actor_of_scope
+from somaagent.web.bodies import Body
 from somaagent.web.idempotency import idempotency_of
 from somaagent.web.text import Slug, Text
 
@@ -39,8 +40,7 @@ MOST_FOLLOWED = 64
 Ref = Annotated[str | None, StringConstraints(max_length=100)]
 
 
-class _Message(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class _Message(Body):
     ref: Ref = None
 
 

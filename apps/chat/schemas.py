@@ -7,20 +7,19 @@ from typing import Annotated
 from uuid import UUID
 
 from ninja import Schema
-from pydantic import Field
+from pydantic import Field, StrictBool
 
+from somaagent.web.bodies import Body
 from somaagent.web.text import Slug, Text
 
 from .models import Turn
 
 
-class TurnIn(Schema):
+class TurnIn(Body):
     input: Annotated[Text, Field(min_length=1, description="What the user says.")]
     session_id: Annotated[UUID | None, Field(description="Left out: a new session begins.")] = None
     agent: Annotated[Slug | None, Field(description="For a new session: the agent's slug.")] = None
-    stream: Annotated[bool, Field(description="True: answer with the turn's events (text/event-stream).")] = (
-        False
-    )
+    stream: Annotated[StrictBool, Field(description="True: answer with the turn's events.")] = False
 
 
 class UsageOut(Schema):

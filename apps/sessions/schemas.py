@@ -7,8 +7,9 @@ from typing import Annotated
 from uuid import UUID
 
 from ninja import Schema
-from pydantic import Field
+from pydantic import Field, StrictBool
 
+from somaagent.web.bodies import Body
 from somaagent.web.text import Slug, Title
 
 from .models import Agent, Session
@@ -37,16 +38,16 @@ class AgentOut(Schema):
         return agent.model_profile.slug
 
 
-class SessionIn(Schema):
+class SessionIn(Body):
     agent: Annotated[
         Slug | None, Field(description="Slug of the agent; the default one where it is left out.")
     ] = None
     title: Annotated[Title, Field(description="Empty: taken from the first message.")] = ""
 
 
-class SessionPatch(Schema):
+class SessionPatch(Body):
     title: Title | None = None
-    archived: bool | None = None
+    archived: StrictBool | None = None
 
 
 class SessionOut(Schema):

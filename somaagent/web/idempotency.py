@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Annotated
 
-from ninja import Header, Schema
-from pydantic import StringConstraints
+from ninja import Header
+from pydantic import BaseModel, StringConstraints
 
 from somaagent.tenancy.idempotency import Idempotency
 
@@ -19,7 +19,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-def idempotency_of(key: str | None, body: Schema) -> Idempotency | None:
+def idempotency_of(key: str | None, body: BaseModel) -> Idempotency | None:
     """What a service needs to find a repetition: the key, and SHA-256 over the body in its canonical form."""
     if key is None:
         return None

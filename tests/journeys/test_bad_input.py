@@ -48,8 +48,9 @@ def field_of(answer: requests.Response, status: int) -> str:
         ({"input": "Hello", "agent": "no-such-agent"}, "body.agent"),
         ({"input": "Hello", "agent": "a\x00b"}, "body.agent"),
         ({"input": "Hello", "stream": "perhaps"}, "body.stream"),
-        ([], "body.input"),
-        ("text", "body.input"),
+        ([], "body"),
+        ({"input": "Hello", "sesion_id": None}, "body.sesion_id"),
+        ("text", "body"),
     ],
 )
 def test_a_body_that_does_not_fit(member, body, field):
