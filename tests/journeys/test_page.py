@@ -90,7 +90,6 @@ def test_an_answer_appears_while_it_is_written_and_can_be_stopped_and_tried_agai
     stopped = visitor.answered()
     expect(stopped).to_contain_text("Stopped.")
     expect(stopped).to_contain_text("word5")
-    visitor.page.request.post(f"{visitor.url}/nothing")
     page.get_by_role("button", name="Try again").click()
     expect(visitor.answers).to_have_count(2)
     expect(visitor.answers.last).to_contain_text("word3")
@@ -163,6 +162,7 @@ def test_a_chat_is_renamed_archived_brought_back_and_deleted(visitor):
 
 def test_a_message_that_could_not_be_sent_is_still_in_the_box(visitor):
     page = visitor.page
+    expect(page.get_by_label("Your message")).to_be_focused()
     page.context.set_offline(True)
     visitor.say("Do not lose this")
     expect(page.get_by_role("alert").filter(has_text="cannot be reached")).to_be_visible()

@@ -2,7 +2,7 @@
 
 /**
  * @param article the answer on the page, with its turn in data-turn
- * @param on {changed(), settled(text), done(article), lost()}
+ * @param on {changed(), settled(text), done(article, text not settled before), lost()}
  * @returns a function that stops following
  */
 export function follow(article, on) {
@@ -25,7 +25,7 @@ export function follow(article, on) {
     const template = document.createElement("template");
     template.innerHTML = JSON.parse(event.data).html;
     const whole = template.content.querySelector("article");
-    const rest = [...settled(prose, told, Infinity)].join(" ");
+    const rest = [...settled(whole.querySelector(".prose"), told, Infinity)].join(" ");
     article.replaceWith(whole);
     on.done(whole, rest);
   });
