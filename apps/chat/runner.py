@@ -193,6 +193,8 @@ class _Host:
         seconds = time.monotonic() - self.started
         metrics.TURNS.labels(state=state.value).inc()
         metrics.TURN_SECONDS.observe(seconds)
+        for kind, count in self.usage.data().items():
+            metrics.MODEL_TOKENS.labels(kind=kind.removesuffix("_tokens")).inc(count)
         logger.info(
             "turn.finished", state=state.value, seconds=round(seconds, 3), error=outcome.error_code or None
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import cast
@@ -20,6 +22,9 @@ from . import fallback
 from .authentication import actor_of_header
 from .request import Request
 
+logger = structlog.get_logger(__name__)
+
+PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 Handler = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
@@ -43,10 +48,12 @@ class RequestContext(_AsyncOnly):
         ours.request_id = _request_id(request)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=ours.request_id)
+        started = time.perf_counter()
         response = await self.get_response(request)
         if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             response = fallback.not_allowed(request, response)
         response["X-Request-ID"] = ours.request_id
+        _log(request, response.status_code, started)
         return response
 
 
@@ -56,6 +63,13 @@ class Authentication(_AsyncOnly):
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
         await _authenticate(cast("Request", request))
         return await self.get_response(request)
+
+
+def _log(request: HttpRequest, status: int, started: float) -> None:
+    """One line a request; the probes, which come each few seconds, only when somebody debugs."""
+    level = logging.DEBUG if request.path in PROBES else logging.INFO
+    milliseconds = round((time.perf_counter() - started) * 1000, 1)
+    logger.log(level, "request", method=request.method, path=request.path, status=status, ms=milliseconds)
 
 
 def _request_id(request: HttpRequest) -> str:
