@@ -1,4 +1,4 @@
-"""Every Django setting, the same in both modes. The modes' modules only override what is a capability.
+"""Every Django setting, the same in both modes. A mode's module only overrides what is a capability.
 
 Loading this module looks the whole configuration up; where anything is wrong the process ends with
 status 1 and the list of all that is (``settings.problems.ConfigurationError``).
@@ -188,7 +188,3 @@ STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
 SERVESTATIC_USE_FINDERS = True
 SERVESTATIC_AUTOREFRESH = DEBUG
-
-# -- capabilities: what code asks instead of the mode --------------------------------------------------------
-SIGNUP_OPEN = False
-TENANTS_MANAGED = False

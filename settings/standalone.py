@@ -1,4 +1,4 @@
-"""One organisation: what is different from ``settings.base``."""
+"""One organisation. Nothing is different from ``settings.base`` yet; capabilities that are go here."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Iterable
 
 import stamina
 
@@ -59,6 +60,7 @@ class SecretReader:
         self._thread: threading.Thread | None = None
         self._expires = 0.0
         self._last_error = ""
+        self._forms: tuple[Secret, ...] = ()
         self._fresh_process()
         _readers.add(self)
 
@@ -103,9 +105,8 @@ class SecretReader:
 
     def masked(self, text: str) -> str:
         """*text* with every secret that this process knows replaced, as itself, escaped or quoted."""
-        for secret in self._known():
-            for form in {secret, html.escape(secret), repr(secret)[1:-1]}:
-                text = text.replace(form, MASK)
+        for form in self._forms:
+            text = text.replace(form.reveal(), MASK)
         return text
 
     def token_seconds_left(self) -> float | None:
@@ -131,7 +132,10 @@ class SecretReader:
     # -- below: callers hold the lock, unless said otherwise ------------------------------------------------
 
     def _login(self) -> None:
-        self._hold(self._session.login())
+        try:
+            self._hold(self._session.login())
+        finally:
+            self._remember(self._session.known())
 
     def _hold(self, lease: Lease) -> None:
         self._lease = lease
@@ -156,6 +160,7 @@ class SecretReader:
                 self._login()
                 document = self._session.read(path)
             self._cache[path] = document
+            self._remember(document.values())
             return document
 
     def _token_is_known(self) -> bool:
@@ -220,11 +225,12 @@ class SecretReader:
         self._fresh_process()
         self._session.reconnect()
 
-    def _known(self) -> list[str]:
-        """Every secret value worth hiding, the longest first so that none hides only a part of another."""
-        values = {secret.reveal() for document in list(self._cache.values()) for secret in document.values()}
-        values |= {secret.reveal() for secret in self._session.known()}
-        return sorted((value for value in values if value), key=len, reverse=True)
+    def _remember(self, secrets: Iterable[Secret]) -> None:
+        """Adds to what is masked. The longest come first, so that none hides only a part of another."""
+        forms = {form.reveal() for form in self._forms}
+        for value in filter(None, (secret.reveal() for secret in secrets)):
+            forms |= {value, html.escape(value), repr(value)[1:-1]}
+        self._forms = tuple(map(Secret, sorted(forms, key=len, reverse=True)))
 
 
 def _after_fork_in_child() -> None:
