@@ -30,7 +30,7 @@ def lines(public_url: str, credentials: Credentials | None) -> list[str]:
         ]
     else:
         text += [
-            "  The operator's password and the API key were shown at the first start.",
+            "  The operator's password and the API key were shown by the start that made them.",
             "  For new ones: `make password`, `make api-key`.",
         ]
     key = credentials.api_key if credentials else None

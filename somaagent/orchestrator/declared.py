@@ -18,7 +18,7 @@ from .seeding import Seeding
 INFRASTRUCTURE = ("openbao", "postgres", "valkey")
 OWN = ("migrations", "gateway", "worker", "scheduler")
 MIGRATE_SECONDS = 600.0
-START_SECONDS = 90.0
+START_SECONDS = 120.0
 STOP_MARGIN = 8.0  # beyond the drain, for the last work of processes that have drained
 GATEWAY_HUNG_SECONDS = 60.0
 

@@ -6,6 +6,7 @@ drains loses lines (it says how many) rather than holding anything up. The file 
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import logging.handlers
@@ -69,6 +70,17 @@ class LogFile:
 
     def close(self) -> None:
         self._handler.close()
+
+
+class LogStream(io.TextIOBase):
+    """A log file as a stream, for a logging set-up that wants to write to one."""
+
+    def __init__(self, log: LogFile) -> None:
+        self._log = log
+
+    def write(self, text: str) -> int:
+        self._log.write(text.rstrip("\n"))
+        return len(text)
 
 
 class Forwarder:

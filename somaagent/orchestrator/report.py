@@ -21,6 +21,7 @@ from .units import Unit
 COLOURS = {State.UP: "green", State.DONE: "green", State.FAILED: "red", State.DOWN: "red"}
 TROUBLE = frozenset({State.DOWN, State.RESTARTING, State.FAILED})
 NOTE_WIDTH = 70
+QUIET_SECONDS = 10.0  # before that it is no news that a starting service does not answer
 
 
 class Reporter(Protocol):
@@ -144,7 +145,9 @@ class TerminalReporter:
         for unit in self._units:
             style = COLOURS.get(unit.state, "dim" if unit.state is State.WAITING else "yellow")
             seconds = "" if unit.state is State.WAITING else f"{unit.boot_seconds:.1f}"
-            table.add_row(unit.name, Text(unit.state.value, style=style), seconds, Text(unit.note))
+            early = unit.state is State.STARTING and unit.boot_seconds < QUIET_SECONDS
+            note = Text("" if early else unit.note)
+            table.add_row(unit.name, Text(unit.state.value, style=style), seconds, note)
         return table
 
     def _end_table(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 import filelock
 
@@ -22,7 +22,7 @@ from somaagent.observability import logging as service_logging
 from .configuration import Configuration, private_directory
 from .leftovers import Ledger, end_leftovers
 from .lifecycle import TICK_SECONDS, BootFailed, Observer, Surroundings
-from .output import Forwarder, LogFile
+from .output import Forwarder, LogFile, LogStream
 from .plan import Plan
 from .report import Journal, LogReporter, Reporter, TerminalReporter
 from .supervisor import Supervisor
@@ -62,11 +62,12 @@ def run(plan: Plan, configuration: Configuration, options: Options) -> int:
     private_directory(configuration.log_dir)
     with hold(run_dir):
         health.forget(run_dir)
-        reporter = reporter_for(options)
+        log = LogFile(configuration.log_dir, "orchestrator")
+        reporter = reporter_for(options, log)
         found = end_leftovers(run_dir)
         if found:
             reporter.say("ended processes that an earlier start had left", pids=found)
-        return asyncio.run(_Run(plan, configuration, options, reporter).main())
+        return asyncio.run(_Run(plan, configuration, options, reporter, log).main())
 
 
 def hold(run_dir: Path) -> AbstractContextManager[object]:
@@ -77,8 +78,10 @@ def hold(run_dir: Path) -> AbstractContextManager[object]:
         raise AlreadyRunning(f"Another orchestrator is running on {run_dir.parent}.") from error
 
 
-def reporter_for(options: Options) -> Reporter:
+def reporter_for(options: Options, log: LogFile) -> Reporter:
+    """A table for a person, JSON lines for anybody else. What libraries log never gets into the table."""
     if options.terminal:
+        service_logging.configure("orchestrator", options.log_level, stream=cast("TextIO", LogStream(log)))
         return TerminalReporter()
     service_logging.configure("orchestrator", options.log_level)
     return LogReporter()
@@ -88,7 +91,7 @@ class _Run:
     """One run, on the loop of the main thread: children must be started from there."""
 
     def __init__(
-        self, plan: Plan, configuration: Configuration, options: Options, reporter: Reporter
+        self, plan: Plan, configuration: Configuration, options: Options, reporter: Reporter, log: LogFile
     ) -> None:
         self._configuration = configuration
         self._options = options
@@ -109,7 +112,7 @@ class _Run:
             mode=options.mode,
             version=somaagent.__version__,
             observers=(
-                Journal(LogFile(configuration.log_dir, "orchestrator")),
+                Journal(log),
                 reporter,
                 *options.observers(),
             ),

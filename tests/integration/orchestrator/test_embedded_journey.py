@@ -93,7 +93,7 @@ def test_everything_starts_is_killed_starts_again_and_stops(person):
 
     person.start()
     again = person.said()
-    assert "shown at the first start" in again
+    assert "were shown by the start that made them" in again
     assert "make password" in again
     assert f"{url}/api/v1/turns" in again  # the same port
     listed = requests.get(f"{url}/api/v1/sessions", headers=bearer, timeout=20)
