@@ -42,8 +42,11 @@ def _options() -> dict[str, Any]:
     }
 
 
-def client() -> redis.asyncio.Redis:
-    """The client of the running event loop."""
+def client() -> Any:
+    """The ``redis.asyncio.Redis`` of the running event loop; answers are bytes.
+
+    Typed loosely: the library's own types leave open whether answers are bytes or text.
+    """
     loop = asyncio.get_running_loop()
     if loop not in _clients:
         _clients[loop] = redis.asyncio.Redis(**_options(), retry=AsyncRetry(_BACKOFF, _RETRIES))

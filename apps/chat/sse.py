@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from django.http import StreamingHttpResponse
@@ -18,17 +18,17 @@ LARGEST_CURSOR = 2**53 - 1
 CURSOR_DIGITS = 16
 
 
-def response_of(events: AsyncIterator[Record | None]) -> StreamingHttpResponse:
+def response_of(events: AsyncGenerator[Record | None, None]) -> StreamingHttpResponse:
     response = StreamingHttpResponse(_encoded(events), content_type="text/event-stream")
     response["Cache-Control"] = "no-store"
     response["X-Accel-Buffering"] = "no"
     return response
 
 
-async def _encoded(events: AsyncIterator[Record | None]) -> AsyncIterator[bytes]:
+async def _encoded(events: AsyncGenerator[Record | None, None]) -> AsyncGenerator[bytes, None]:
     metrics.STREAMS_OPEN.inc()
     try:
-        async with aclosing(events) as records:  # type: ignore[type-var]  # every iterator of ours is a generator
+        async with aclosing(events) as records:
             async for record in records:
                 yield HEARTBEAT if record is None else encode(record)
     finally:

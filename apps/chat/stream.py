@@ -7,7 +7,7 @@ that it saw, and two hosts can never both write the same place.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -23,6 +23,7 @@ from .wakeups import wakeups
 MOST_EVENTS = 20_000
 KEEP_SECONDS = 24 * 3600
 READ_AT_ONCE = 500
+Entries = list[tuple[bytes, dict[bytes, bytes]]]
 HEARTBEAT_SECONDS = 15.0
 
 
@@ -43,7 +44,8 @@ class Record:
         return self.type in FINAL_TYPES
 
     def values(self) -> dict[str, Any]:
-        return orjson.loads(self.data)
+        values: dict[str, Any] = orjson.loads(self.data)
+        return values
 
 
 def _key(turn_id: UUID) -> str:
@@ -79,13 +81,13 @@ async def append(turn_id: UUID, record: Record) -> None:
 
 async def read(turn_id: UUID, after: int, *, most: int = READ_AT_ONCE) -> list[Record]:
     """Up to ``most`` events behind the cursor, oldest first."""
-    entries = await valkey.client().xrange(_key(turn_id), min=f"({after}-0", count=most)
+    entries: Entries = await valkey.client().xrange(_key(turn_id), min=f"({after}-0", count=most)
     return [_record(entry_id, fields) for entry_id, fields in entries]
 
 
 async def last(turn_id: UUID) -> Record | None:
     """The newest event; None where the stream is gone or was never begun."""
-    entries = await valkey.client().xrevrange(_key(turn_id), count=1)
+    entries: Entries = await valkey.client().xrevrange(_key(turn_id), count=1)
     return _record(*entries[0]) if entries else None
 
 
@@ -93,7 +95,7 @@ def _record(entry_id: bytes, fields: dict[bytes, bytes]) -> Record:
     return Record(int(entry_id.split(b"-")[0]), fields[b"type"].decode(), fields[b"data"])
 
 
-async def follow(turn_id: UUID, after: int) -> AsyncIterator[Record | None]:
+async def follow(turn_id: UUID, after: int) -> AsyncGenerator[Record | None, None]:
     """Events behind the cursor as they come, until the final one; None for each 15 s without any."""
     async with wakeups().on(_key(turn_id)) as woken:
         while True:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from uuid import UUID
 
 import orjson
@@ -60,7 +61,7 @@ async def cancel(*, actor: Actor, turn_id: UUID) -> Turn:
     return turn
 
 
-async def follow(*, actor: Actor, turn_id: UUID, after: int) -> AsyncIterator[Record | None]:
+async def follow(*, actor: Actor, turn_id: UUID, after: int) -> AsyncGenerator[Record | None, None]:
     """The turn's events behind the cursor, to its end. Raises ``not_found`` before the first.
 
     None says that nothing happened for a while. Where events are no longer kept, ``history.trimmed``
@@ -70,23 +71,24 @@ async def follow(*, actor: Actor, turn_id: UUID, after: int) -> AsyncIterator[Re
     return _events(actor, turn, after)
 
 
-async def _events(actor: Actor, turn: Turn, after: int) -> AsyncIterator[Record | None]:
+async def _events(actor: Actor, turn: Turn, after: int) -> AsyncGenerator[Record | None, None]:
     last = await _final_of(turn)
     if last is None and turn.state not in OPEN_STATES:
-        for record in _rebuilt(turn, after):
-            yield record
+        for rebuilt in _rebuilt(turn, after):
+            yield rebuilt
         return
     if last is not None and last.sequence <= after:
         return
-    async for record in stream.follow(turn.id, after):
-        if record is None and (ended := await _ended_unsaid(actor, turn)):
-            for rebuilt in _rebuilt(ended, after):
-                yield rebuilt
-            return
-        if record is not None and record.sequence > after + 1:
-            yield Record(record.sequence - 1, TRIMMED, orjson.dumps({"first": record.sequence}))
-        after = record.sequence if record else after
-        yield record
+    async with aclosing(stream.follow(turn.id, after)) as records:
+        async for record in records:
+            if record is None and (ended := await _ended_unsaid(actor, turn)):
+                for rebuilt in _rebuilt(ended, after):
+                    yield rebuilt
+                return
+            if record is not None and record.sequence > after + 1:
+                yield Record(record.sequence - 1, TRIMMED, orjson.dumps({"first": record.sequence}))
+            after = record.sequence if record else after
+            yield record
 
 
 async def _final_of(turn: Turn) -> Record | None:

@@ -37,7 +37,8 @@ class _AsyncOnly:
         if not iscoroutinefunction(get_response):
             raise RuntimeError("SomaAgent is served over ASGI only.")
         self.get_response = get_response
-        markcoroutinefunction(self)
+        # Typed for functions; made for instances like this one too (asgiref's own documentation).
+        markcoroutinefunction(self)  # type: ignore[type-var]
 
 
 class RequestContext(_AsyncOnly):

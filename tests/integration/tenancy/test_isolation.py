@@ -18,7 +18,7 @@ from tests.factories import organisation
 pytestmark = pytest.mark.django_db
 
 
-def rows(sql: str, *parameters: object) -> list[tuple]:
+def rows(sql: str, *parameters: str) -> list[tuple]:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         return cursor.fetchall()
@@ -57,7 +57,7 @@ def test_an_outsider_sees_nothing_by_raw_sql_either():
     with tenant_scope(acme.tenant.id):
         session = sessions.session_create(actor=acme.owner)
     with tenant_scope(other.tenant.id):
-        assert rows("SELECT id FROM agent_sessions_session WHERE id = %s", session.id) == []
+        assert rows("SELECT id FROM agent_sessions_session WHERE id = %s", str(session.id)) == []
         assert not Session.objects.filter(id=session.id).update(title="taken")
         assert Membership.objects.filter(tenant_id=acme.tenant.id).count() == 0
     with tenant_scope(acme.tenant.id):
