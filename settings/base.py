@@ -33,7 +33,7 @@ DB_OWNER_USER: str = _value("SA01_DB_OWNER_USER")
 LOG_LEVEL: str = _value("SA01_LOG_LEVEL")
 OTLP_ENDPOINT: str | None = _value("SA01_OTLP_ENDPOINT")
 LOCAL_MODEL_URL: str | None = _value("SA01_LOCAL_MODEL_URL")
-SECRETS = _configuration.secrets
+SECRETS = _configuration.reader
 VALKEY: dict[str, Any] = {
     "host": _value("SA01_VALKEY_HOST"),
     "port": _value("SA01_VALKEY_PORT"),

@@ -61,6 +61,13 @@ class Configuration:
         """STANDALONE or SAAS; empty where neither was said."""
         return str(self.values.get(_MODE, ""))
 
+    @property
+    def reader(self) -> SecretReader:
+        """This process's reader. A sound configuration that was looked up online has one."""
+        if self.secrets is None:
+            raise ValueError("Nothing was looked up in Vault.")
+        return self.secrets
+
     def value(self, name: str) -> Any:
         """The value of *name*, None if it is optional and not set. Secrets come as their text."""
         value = self.values.get(name)
