@@ -56,7 +56,10 @@ class Ledger:
         """Let the guard go. Nothing runs any more."""
         if self._guard and self._guard.stdin:
             self._guard.stdin.close()
-            self._guard.wait(GRACE_SECONDS + 5)
+            try:
+                self._guard.wait(GRACE_SECONDS + 5)
+            except subprocess.TimeoutExpired:
+                return  # something cannot be killed; the record of it stays for the next start
         self._path.unlink(missing_ok=True)
 
     def _tell(self, line: str) -> None:

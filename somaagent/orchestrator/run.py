@@ -121,6 +121,8 @@ class _Run:
     async def main(self) -> int:
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
+            if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # started by nohup: the end of the terminal is not to stop it
             loop.add_signal_handler(number, self._on_signal, number)
         self._ledger.start_guard()
         try:

@@ -14,7 +14,7 @@ from .lifecycle import Lifecycle, Observer, Surroundings
 from .registry import ServiceRegistry
 from .units import Unit
 
-CALLS_END_WITHIN = 5.0
+CALLS_END_WITHIN = 2.0
 
 
 class Supervisor:
