@@ -5,6 +5,7 @@ JSON logs.
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
@@ -19,6 +20,7 @@ from uuid_utils.compat import uuid7
 
 FIRST_REQUEST_SECONDS = 10.0
 _LOOK_SECONDS = 0.1
+_STOP_SIGNALS = {signal.SIGTERM, signal.SIGQUIT, signal.SIGINT}
 
 # What is at fault, by the status that gunicorn chose.
 _PLACES = {
@@ -90,6 +92,11 @@ def _problem(status: int, phrase: str, message: str, request_id: str) -> bytes:
     )
 
 
+def hold_signals() -> None:
+    """Keeps signals to stop until the worker's loop runs; uvloop would lose one that comes while it boots."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+
+
 class GatewayWorker(gasgi.ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn's own ASGI worker, with our protocol, and one drain for connections and application."""
 
@@ -98,6 +105,11 @@ class GatewayWorker(gasgi.ASGIWorker):  # type: ignore[misc]  # gunicorn has no 
     def init_process(self) -> None:
         gasgi.ASGIProtocol = GatewayProtocol  # the worker names its protocol's class in no other place
         super().init_process()
+
+    async def _serve(self) -> None:
+        """The loop runs, so it hears signals; what came since ``hold_signals`` comes now."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+        await super()._serve()
 
     async def _shutdown(self) -> None:
         """Tells the application to stop at once, while its connections are waited for.

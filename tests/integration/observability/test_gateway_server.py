@@ -36,7 +36,9 @@ def address() -> Address:
 
 
 @contextmanager
-def serving(address: Address, folder: Path, drain: int) -> Iterator[Process]:
+def serving(
+    address: Address, folder: Path, drain: int, until: str = "ASGI server listening"
+) -> Iterator[Process]:
     environment = {
         "SA01_GATEWAY_HOST": address[0],
         "SA01_GATEWAY_PORT": str(address[1]),
@@ -45,7 +47,7 @@ def serving(address: Address, folder: Path, drain: int) -> Iterator[Process]:
         "PROMETHEUS_MULTIPROC_DIR": str(folder),
     }
     with running([*GUNICORN, APPLICATION], folder / "gateway.log", **environment) as process:
-        eventually(lambda: process.text().count("ASGI server listening") == 2)
+        eventually(lambda: process.text().count(until) == 2)
         yield process
 
 
@@ -130,6 +132,12 @@ def test_a_quick_stop_waits_for_no_stream(address: Address, tmp_path: Path):
         connection.sendall(b"GET /slow HTTP/1.1\r\nHost: here\r\n\r\n")
         connection.recv(1000)
         assert server.stop(signal.SIGQUIT) < 10
+
+
+def test_a_stop_while_the_workers_boot_is_heard(address: Address, tmp_path: Path):
+    with serving(address, tmp_path, drain=25, until="Booting worker") as server:
+        assert server.stop(signal.SIGTERM) < 20
+        assert "was sent SIGKILL" not in server.text()
 
 
 def test_the_vault_tokens_of_the_workers_are_among_the_metrics(server: Process, tmp_path: Path):
