@@ -111,7 +111,7 @@ def test_an_api_key_is_shown_once_and_works(operator, gateway):
     page.reload()
     assert key not in page.content()
     page.get_by_role("link", name="for a program").first.click()
-    expect(page.get_by_text(key[:11])).to_be_visible()
+    expect(page.get_by_text(key[:11], exact=True)).to_be_visible()
     assert key not in page.content()
 
 

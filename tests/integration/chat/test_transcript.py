@@ -1,0 +1,114 @@
+"""A session as the page shows it."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from apps.chat import services, transcript
+from apps.chat.models import Turn, TurnState
+from apps.chat.services import Outcome
+from somaagent.agent.messages import Usage
+from somaagent.errors import SomaError
+from somaagent.tenancy.scope import tenant_scope
+from tests.factories import organisation, person
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def acme():
+    """An organisation, with its tenant's scope open."""
+    made = organisation()
+    with tenant_scope(made.tenant.id):
+        yield made
+
+
+def say(acme, text, session_id=None):
+    return services.turn_submit(actor=acme.owner, text=text, session_id=session_id)[0]
+
+
+def end(turn, text="", state=TurnState.COMPLETED, error=""):
+    services.turn_claim(turn_id=turn.id, owner="test")
+    outcome = Outcome(state, text, Usage(), last_event=5, error_code=error, error_message=error)
+    services.turn_finish(turn_id=turn.id, owner="test", outcome=outcome)
+
+
+def shown(acme, turn, cursor=None):
+    return transcript.transcript(actor=acme.owner, session_id=turn.session_id, cursor=cursor)
+
+
+def told(acme, turn):
+    return [(entry.kind, entry.text, getattr(entry, "state", None)) for entry in shown(acme, turn).entries]
+
+
+def test_a_running_answer_has_its_place(acme):
+    turn = say(acme, "Hello?")
+    assert told(acme, turn) == [("said", "Hello?", None), ("answer", "", "queued")]
+    assert shown(acme, turn).entries[1].open
+
+
+def test_of_answers_without_a_word_only_the_last_is_shown(acme):
+    first = say(acme, "Hello?")
+    end(first, state=TurnState.FAILED, error="model_failed")
+    assert shown(acme, first).entries[1].retryable
+    second = services.turn_retry(actor=acme.owner, turn_id=first.id)
+    assert told(acme, first) == [("said", "Hello?", None), ("answer", "", "queued")]
+    end(second, "Hi!")
+    assert told(acme, first) == [("said", "Hello?", None), ("answer", "Hi!", "completed")]
+
+
+def test_an_answer_that_was_stopped_in_the_middle_stays_when_it_is_tried_again(acme):
+    first = say(acme, "Count")
+    end(first, "one two", state=TurnState.CANCELLED)
+    end(services.turn_retry(actor=acme.owner, turn_id=first.id), "one two three")
+    assert told(acme, first) == [
+        ("said", "Count", None),
+        ("answer", "one two", "cancelled"),
+        ("answer", "one two three", "completed"),
+    ]
+    assert [entry.retryable for entry in shown(acme, first).entries if entry.kind == "answer"] == [
+        False,
+        False,
+    ]
+
+
+def test_a_long_conversation_comes_in_parts_and_nothing_is_said_twice(acme):
+    turn = None
+    for number in range(45):
+        turn = say(acme, f"q{number}", turn.session_id if turn else None)
+        end(turn, f"a{number}")
+    last = shown(acme, turn)
+    before = shown(acme, turn, last.earlier)
+    rest = shown(acme, turn, before.earlier)
+    assert rest.earlier is None
+    texts = [entry.text for part in (rest, before, last) for entry in part.entries]
+    assert texts == [f"{who}{number}" for number in range(45) for who in "qa"]
+
+
+def test_the_number_of_queries_does_not_grow_with_the_conversation(acme):
+    turn = say(acme, "q")
+    end(turn, "a")
+    with CaptureQueriesContext(connection) as few:
+        shown(acme, turn)
+        transcript.session_page(actor=acme.owner, archived=False)
+    for number in range(15):
+        turn = say(acme, f"q{number}", turn.session_id)
+        end(turn, f"a{number}")
+        say(acme, "another session")
+    with CaptureQueriesContext(connection) as many:
+        part = shown(acme, turn)
+        page = transcript.session_page(actor=acme.owner, archived=False)
+        assert len(part.entries) == 32
+        assert len({(entry.text, item.agent.name) for entry in part.entries for item in page.items}) > 1
+    assert len(many) == len(few)
+
+
+def test_what_is_another_persons_is_not_there(acme):
+    turn = say(acme, "mine")
+    with pytest.raises(SomaError, match="no such"):
+        transcript.transcript(actor=person("other", acme.tenant), session_id=turn.session_id)
+    with pytest.raises(SomaError, match="no such"):
+        transcript.answer(actor=person("another", acme.tenant), turn_id=turn.id)
+    assert Turn.objects.count() == 1
