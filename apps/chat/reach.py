@@ -46,6 +46,11 @@ async def model_for(conversation: Conversation) -> ChatModel:
     )
 
 
+def key_refused(conversation: Conversation) -> None:
+    """The model's server refused the key: the next turn reads it from Vault anew, where it may have changed."""
+    settings.SECRETS.forget(conversation.profile.secret_name)
+
+
 async def _api_key(secret_name: str) -> str:
     try:
         key: str = await asyncio.to_thread(settings.SECRETS.read, secret_name, "api_key")

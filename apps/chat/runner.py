@@ -46,6 +46,7 @@ from .wakeups import wakeups
 logger = structlog.get_logger(__name__)
 
 COALESCE_SECONDS = 0.025
+KEY_REFUSED = "model_refused_key"
 
 
 def owner() -> str:
@@ -98,6 +99,8 @@ class _Host:
             logger.warning("turn.lost")
             return None
         except SomaError as error:
+            if error.code == KEY_REFUSED:
+                reach.key_refused(self.work.conversation)
             return TurnState.FAILED, error
         except Exception as error:  # noqa: BLE001 whatever it is, the turn must end; it is logged there
             return TurnState.FAILED, _unexpected(error)

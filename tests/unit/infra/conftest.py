@@ -35,11 +35,11 @@ class Stack:
 
     @property
     def compose(self) -> dict[str, Any]:
-        return yaml.safe_load(_DEFAULT.sub(r"\1", self.text))  # type: ignore[no-any-return]
+        return yaml.safe_load(_DEFAULT.sub(r"\1", self.text))
 
     @property
     def services(self) -> dict[str, Any]:
-        return self.compose["services"]  # type: ignore[no-any-return]
+        return self.compose["services"]
 
     @property
     def dockerfile(self) -> str:
@@ -51,4 +51,4 @@ STACKS = (Stack("standalone", range(20_000, 21_000)), Stack("saas", range(63_000
 
 @pytest.fixture(params=STACKS, ids=lambda stack: stack.mode)
 def stack(request: pytest.FixtureRequest) -> Stack:
-    return request.param  # type: ignore[no-any-return]
+    return request.param
