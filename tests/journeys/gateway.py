@@ -160,7 +160,7 @@ def _first_rows(model: Model) -> Person:
         sessions.agent_ensure(
             tenant_id=tenant.id, slug="assistant", name="Assistant", instructions="", model_profile=profile
         )
-    return _person("boss", staff=True, one_time=False)
+    return _person("ada", staff=True, one_time=False)
 
 
 def _person(name: str, *, staff: bool, one_time: bool, member: bool = True) -> Person:

@@ -13,8 +13,8 @@ from tests.journeys.page import Visitor, visiting
 
 MODELS = {
     "tenancy/tenant": "My organisation",
-    "tenancy/user": "boss",
-    "tenancy/membership": "boss",
+    "tenancy/user": "ada",
+    "tenancy/membership": "ada",
     "tenancy/apikey": "journey",
     "agent_sessions/modelprofile": "Scripted",
     "agent_sessions/agent": "Assistant",

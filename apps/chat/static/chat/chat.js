@@ -11,7 +11,9 @@ const status = document.getElementById("status");
 const problem = document.getElementById("problem");
 const composer = document.getElementById("composer");
 const input = document.getElementById("composer-input");
+const PATIENCE = 5; // how often a refused stream is asked for again: servers that roll over answer 502 for a while
 let unfollow = null;
+let refused = 0;
 
 // -- keeping the end in sight -------------------------------------------------------------------------------
 
@@ -58,15 +60,23 @@ function pickUp() {
   showBusy();
   if (!article?.dataset.turn) return;
   unfollow = follow(article, {
-    changed: () => atEnd && toEnd(),
+    changed: () => {
+      refused = 0;
+      if (atEnd) toEnd();
+    },
     settled: say,
     done: (whole, rest) => {
+      refused = 0;
       showBusy();
       const notice = whole.querySelector(".notice, .stopped");
       say([rest, notice ? notice.textContent.trim() : "The answer is complete."].join(" "));
       if (atEnd) toEnd();
     },
-    lost: () => complain(new Error("The answer can no longer be followed. Reload the page to see it.")),
+    lost: () => {
+      refused += 1;
+      if (refused < PATIENCE) setTimeout(pickUp, 1000 * refused);
+      else complain(new Error("The answer can no longer be followed. Reload the page to see it."));
+    },
   });
 }
 
@@ -95,7 +105,7 @@ function write(text) {
   input.dispatchEvent(new Event("input"));
 }
 
-let unsent = null; // the message that failed last, and its key: sending the same again cannot say it twice
+let unsent = null; // the request that failed last, and its key: sending the same again cannot say it twice
 
 async function submit() {
   const text = input.value;
@@ -105,18 +115,19 @@ async function submit() {
   write("");
   showBusy();
   say("The answer is being written.");
-  const key = unsent?.text === text ? unsent.key : randomKey();
+  const body = { input: text };
+  if (main.dataset.session) body.session_id = main.dataset.session;
+  else if (composer.elements.agent) body.agent = composer.elements.agent.value;
+  const same = JSON.stringify(body);
+  const key = unsent?.same === same ? unsent.key : randomKey();
   try {
-    const body = { input: text };
-    if (main.dataset.session) body.session_id = main.dataset.session;
-    else if (composer.elements.agent) body.agent = composer.elements.agent.value;
     const turn = await send("POST", "/turns", body, { "Idempotency-Key": key });
     unsent = null;
     shown[1].dataset.turn = turn.id;
     pickUp();
     if (!main.dataset.session) await begun(turn.session_id);
   } catch (error) {
-    unsent = { text, key };
+    unsent = { same, key };
     shown.forEach((article) => article.isConnected && !article.dataset.turn && article.remove());
     if (!shown[1].dataset.turn) write(text + input.value);
     showBusy();

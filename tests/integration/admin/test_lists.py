@@ -1,0 +1,93 @@
+"""The admin's lists: of one tenant alone, and with as many queries for many rows as for few."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib import admin
+from django.contrib.messages.storage.cookie import CookieStorage
+from django.db import connection
+from django.test import RequestFactory
+from django.test.utils import CaptureQueriesContext
+
+from apps.chat import services as chat
+from apps.chat.models import TurnState
+from apps.chat.services import Outcome
+from somaagent.agent.messages import Usage
+from somaagent.tenancy.scope import tenant_scope
+from tests.factories import key_of, organisation, person, user_of
+
+pytestmark = pytest.mark.django_db
+MODELS = ["Tenant", "User", "Membership", "ApiKey", "ModelProfile", "Agent", "Session", "Message", "Turn"]
+
+
+def model_admin(name):
+    return next(found for model, found in admin.site._registry.items() if model.__name__ == name)
+
+
+def listed(acme, name, **query):
+    """The rendered list, as the tenant's operator sees it."""
+    user = user_of(acme.owner)
+    user.is_staff = user.is_superuser = True
+    request = RequestFactory().get("/admin/", query)
+    request.user, request.actor = user, acme.owner
+    request._messages = CookieStorage(request)
+    with tenant_scope(acme.tenant.id):
+        return model_admin(name).changelist_view(request).render().content.decode()
+
+
+def populate(acme, rows):
+    for number in range(rows):
+        member = person(f"somebody{number}", acme.tenant)
+        key_of(member)
+        with tenant_scope(acme.tenant.id):
+            turn, _ = chat.turn_submit(actor=member, text=f"question {number}")
+            chat.turn_claim(turn_id=turn.id, owner="test")
+            outcome = Outcome(TurnState.COMPLETED, "answer", Usage(1, 0, 1, 0), last_event=3)
+            chat.turn_finish(turn_id=turn.id, owner="test", outcome=outcome)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_many_rows_need_no_more_queries_than_few(name):
+    acme = organisation()
+    populate(acme, 2)
+    listed(acme, name)
+    with CaptureQueriesContext(connection) as few:
+        listed(acme, name)
+    populate(acme, 8)
+    with CaptureQueriesContext(connection) as many:
+        assert "result_list" in listed(acme, name)
+    assert len(many) == len(few)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in ("Tenant", "User")])
+def test_rows_of_another_tenant_are_not_seen(name):
+    acme, other = organisation("acme"), organisation("other")
+    populate(other, 3)
+    page = listed(acme, name)
+    assert "somebody" not in page
+    assert "question" not in page
+    assert str(other.agent.id) not in page
+
+
+def test_a_digest_is_nowhere_shown():
+    assert "digest" not in str(model_admin("ApiKey").get_fields(None, None))
+    acme = organisation()
+    key = key_of(acme.owner)
+    page = listed(acme, "ApiKey")
+    assert key[:11] in page
+    assert key not in page
+
+
+def test_a_search_for_any_text_finds_or_finds_nothing():
+    acme = organisation()
+    populate(acme, 1)
+    for name in MODELS:
+        for text in (
+            "question",
+            "no such thing",
+            '"',
+            "%",
+            "01a2002d-6787-7225-8da1-12287d102d9a",
+            "ü" * 300,
+        ):
+            assert listed(acme, name, q=text)
