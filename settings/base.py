@@ -48,10 +48,11 @@ DEFAULT_EXCEPTION_REPORTER = "settings.debug_page.MaskedReporter"
 DEFAULT_EXCEPTION_REPORTER_FILTER = "settings.debug_page.MaskedFilter"
 
 INSTALLED_APPS = [
-    "daphne",
-    "unfold",
+    # Before Django's: its runserver is ours.
+    "apps.admin",
+    "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
-    "django.contrib.admin",
+    "apps.admin.apps.OperatorsAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -62,7 +63,6 @@ INSTALLED_APPS = [
     "somaagent.tenancy",
     "apps.sessions",
     "apps.chat",
-    "apps.admin",
 ]
 MIDDLEWARE = [
     "somaagent.web.middleware.RequestContext",

@@ -47,7 +47,7 @@ async def model_for(conversation: Conversation) -> ChatModel:
 
 
 def key_refused(conversation: Conversation) -> None:
-    """The model's server refused the key: the next turn reads it from Vault anew, where it may have changed."""
+    """The model's server refused the key: the next turn reads it from Vault anew."""
     settings.SECRETS.forget(conversation.profile.secret_name)
 
 

@@ -34,8 +34,11 @@ def configure(service: str, endpoint: str | None) -> None:
         return
     provider = TracerProvider(resource=Resource.create({SERVICE_NAME: f"somaagent-{service}"}))
     if endpoint:
-        # Heavy, and needed only with a collector.
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+        # fmt: off
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 heavy, for collectors
+            OTLPSpanExporter,
+        )
+        # fmt: on
 
         exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")
         provider.add_span_processor(BatchSpanProcessor(_Discreet(exporter)))

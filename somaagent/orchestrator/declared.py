@@ -155,6 +155,8 @@ def servers(configuration: Configuration, *, after: str) -> list[Service]:
                 "-A",
                 "somaagent.celery",
                 "worker",
+                "--without-mingle",
+                "--without-gossip",
                 # To Celery SIGTERM means to wait for tasks without a limit; this is the drain with one.
                 stop_signal=signal.SIGQUIT,
                 death_signal=signal.SIGQUIT,

@@ -25,7 +25,7 @@ class Idempotency:
         return {"idempotency_key": self.key, "request_digest": self.digest}
 
     def find(self, rows: QuerySet[M]) -> M | None:
-        """The row that this key made. Raises ``idempotency_key_reused`` where it stood for another request."""
+        """The row that this key made. Raises ``idempotency_key_reused`` where the request is another."""
         row = rows.filter(idempotency_key=self.key).first()
         if row is not None and bytes(row.request_digest or b"") != self.digest:
             raise SomaError(

@@ -27,4 +27,6 @@ async def actor_of_scope(scope: dict[str, Any]) -> Actor | None:
         if name.lower() == b"authorization":
             return await actor_of_header(value.decode("latin-1"))
     user = await get_user(scope)
-    return await in_database(selectors.actor_by_user, user.pk) if user.is_authenticated else None
+    if not user.is_authenticated or user.password_is_one_time:
+        return None
+    return await in_database(selectors.actor_by_user, user.pk)

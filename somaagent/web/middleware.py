@@ -88,7 +88,8 @@ async def _authenticate(request: Request) -> None:
         request.bearer_refused = request.actor is None
     elif settings.SESSION_COOKIE_NAME in request.COOKIES:
         user = await request.auser()
-        if user.is_authenticated:
+        # With a one-time password a user can do one thing: choose another.
+        if user.is_authenticated and not user.password_is_one_time:
             request.actor = await in_database(selectors.actor_by_user, user.pk)
     if request.actor is not None:
         structlog.contextvars.bind_contextvars(

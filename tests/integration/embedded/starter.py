@@ -13,7 +13,7 @@ from tests.stack import started
 
 
 def main(data_dir: Path) -> None:
-    stack = Stack(data_dir, durable=False)
+    stack = Stack(data_dir)
     with stack.lock(), started(stack) as processes:
         house = House(stack, processes)
         house.write("kept")

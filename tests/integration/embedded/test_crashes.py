@@ -23,11 +23,11 @@ GONE_WITHIN = 10.0
 
 
 def test_a_second_start_finds_what_the_first_one_wrote(tmp_path: Path):
-    stack = Stack(tmp_path / "data", model=False, durable=False)
+    stack = Stack(tmp_path / "data", model=False)
     with stack.lock(), started(stack) as processes:
         House(stack, processes).write("kept")
         first = stack.environment()
-    again = Stack(tmp_path / "data", model=False, durable=False)
+    again = Stack(tmp_path / "data", model=False)
     with again.lock(), started(again) as processes:
         assert House(again, processes).read() == {
             "openbao": ["kept"],
@@ -78,7 +78,7 @@ def test_an_append_only_file_cut_off_in_a_command_loses_that_command_only(house:
 
 
 def test_a_set_up_of_openbao_that_was_cut_off_is_done_again(tmp_path: Path):
-    interrupted = Stack(tmp_path / "data", model=False, durable=False)
+    interrupted = Stack(tmp_path / "data", model=False)
     with interrupted.lock():
         server = interrupted.openbao
         server.prepare()
@@ -91,7 +91,7 @@ def test_a_set_up_of_openbao_that_was_cut_off_is_done_again(tmp_path: Path):
         )
         process.kill()
         process.wait()
-    stack = Stack(tmp_path / "data", model=False, durable=False)
+    stack = Stack(tmp_path / "data", model=False)
     with stack.lock(), started(stack) as processes:
         House(stack, processes).write("it works")
 
@@ -112,7 +112,7 @@ def test_a_first_start_that_is_killed_again_and_again_still_ends_well(tmp_path: 
         time.sleep(seconds)
         starter.kill()
         starter.wait()
-    stack = Stack(tmp_path / "data", model=False, durable=False)
+    stack = Stack(tmp_path / "data", model=False)
     with stack.lock(), started(stack) as processes:
         house = House(stack, processes)
         house.write("at last")
@@ -134,7 +134,7 @@ def test_when_their_starter_is_killed_no_server_is_left_and_the_next_start_finds
     assert [process.cmdline() for process in alive] == []
     starter.wait()
 
-    stack = Stack(tmp_path / "data", model=False, durable=False)
+    stack = Stack(tmp_path / "data", model=False)
     with stack.lock(), started(stack) as processes:
         house = House(stack, processes)
         assert house.read() == {"openbao": ["kept"], "postgres": ["kept"], "valkey": ["kept"]}
