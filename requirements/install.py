@@ -45,9 +45,10 @@ def fastest() -> str:
     usable: list[tuple[float, str]] = []
     for path in interpreters():
         probe = subprocess.run([path, "-c", PROBE], capture_output=True, text=True, check=False)
-        fields = probe.stdout.split()
-        if probe.returncode == 0 and len(fields) == 3 and (int(fields[0]), int(fields[1])) >= MINIMUM:
-            usable.append((float(fields[2]), path))
+        if probe.returncode == 0:
+            major, minor, seconds = probe.stdout.split()
+            if (int(major), int(minor)) >= MINIMUM:
+                usable.append((float(seconds), path))
     if not usable:
         fail(f"Python {MINIMUM[0]}.{MINIMUM[1]} or newer is needed and none was found on the path.")
     return min(usable)[1]
@@ -68,11 +69,8 @@ def installer() -> str:
         made = subprocess.run([sys.executable, "-m", "venv", str(TOOLS)], check=False)
         if made.returncode != 0:
             fail("this Python cannot make a virtual environment; on Debian: apt-get install python3-venv")
-        pip = str(TOOLS / "bin" / "pip")
-        run(
-            pip, "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--requirement", str(pins),
-            why="installing uv",
-        )  # fmt: skip
+        pip = [str(TOOLS / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
+        run(*pip, "--require-hashes", "--requirement", str(pins), why="installing uv")
         stamp(TOOLS, pins)
     return str(uv)
 
@@ -104,10 +102,8 @@ def main(arguments: list[str]) -> None:
     if not python.exists():
         run(uv, "venv", "--quiet", "--allow-existing", "--python", fastest(), str(VENV), why="making .venv")
     print(f"install: {pins.name} into {VENV.name} …", flush=True)
-    run(
-        uv, "pip", "install", "--python", str(python), "--require-hashes", "--no-deps", "--requirement", str(pins),
-        why=f"installing {pins.name}",
-    )  # fmt: skip
+    install = [uv, "pip", "install", "--python", str(python), "--require-hashes", "--no-deps"]
+    run(*install, "--requirement", str(pins), why=f"installing {pins.name}")
     stamp(VENV, pins)
 
 
