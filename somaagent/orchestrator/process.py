@@ -82,7 +82,7 @@ class Process:
                 await self.exit_within(min(hurried, limit))
         finally:
             hurrying.cancel()
-        if not self.alive:
+        if self.exited.done():
             return True
         self._signal(signal.SIGKILL)
         await self.exit_within(KILLED_WITHIN)

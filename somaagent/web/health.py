@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -70,7 +70,7 @@ def status_code(record: HealthRecord) -> int:
 
 
 @router.get("/health", response={200: Health, 503: Health}, auth=None, summary="Health of every service")
-async def read_health(request: HttpRequest) -> Status:
+async def read_health(request: HttpRequest) -> Status[dict[str, Any]]:
     """The state of each service. 503 only when a critical one is down."""
     record = current()
     return Status(status_code(record), record.body())
