@@ -120,6 +120,11 @@ class SessionAdmin(ReadOnlyAdmin):
         """An operator may delete what a user asks them to."""
         return bool(super(ReadOnlyAdmin, self).has_delete_permission(request, obj))
 
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Messages and turns go with their session, though nobody may delete one of them alone."""
+        shown, counts, _, protected = super().get_deleted_objects(objs, request)
+        return shown, counts, set(), protected
+
 
 @admin.register(Message)
 class MessageAdmin(ReadOnlyAdmin):

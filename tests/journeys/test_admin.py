@@ -64,6 +64,19 @@ def test_what_the_platform_wrote_is_only_read(operator, gateway):
     operator.complaints.clear()
 
 
+def test_a_session_is_deleted_with_all_that_was_said_in_it(operator, gateway):
+    page = operator.page
+    page.goto(f"{gateway.url}/")
+    operator.ask("say: forget this")
+    page.goto(f"{gateway.url}/admin/agent_sessions/session/?q=forget")
+    page.get_by_role("link", name="say: forget this").first.click()
+    page.get_by_role("link", name="Delete session").click()
+    page.get_by_role("button", name="Yes, I’m sure").click()
+    expect(page.get_by_text("was deleted successfully")).to_be_visible()
+    page.goto(f"{gateway.url}/admin/agent_sessions/message/?q=forget")
+    expect(page.locator("#result_list tbody tr")).to_have_count(0)
+
+
 def test_ones_own_model_is_made_tested_and_talked_to(operator, gateway):
     page = operator.page
     form(operator, "agent_sessions/modelprofile", name="Mine", base_url="http://model.invalid/v1", model="m")
