@@ -15,7 +15,6 @@ from django.utils.http import urlencode
 from somaagent.errors import SomaError
 from somaagent.problems import STATUS
 from somaagent.tenancy.actor import Actor
-from somaagent.tenancy.models import User
 from somaagent.tenancy.scope import tenant_scope
 from somaagent.web.request import Request
 
@@ -40,7 +39,7 @@ def _elsewhere(request: HttpRequest) -> HttpResponseBase | None:
     user = request.user
     if not user.is_authenticated:
         return redirect_to_login(request.get_full_path())
-    if cast("User", user).password_is_one_time:
+    if user.password_is_one_time:
         return redirect(password_change_url(request.get_full_path()))
     return None
 

@@ -45,7 +45,7 @@ class SignOut(LogoutView):
     """POST only."""
 
 
-class OwnPasswordForm(PasswordChangeForm):  # type: ignore[type-arg]  # generic in its stubs only
+class OwnPasswordForm(PasswordChangeForm):
     """The old password, and a new one twice."""
 
     def clean_new_password1(self) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 from uuid import UUID
@@ -108,7 +108,7 @@ class _Page:
 
 async def _batches(
     records: AsyncIterator[Record | None], rest: Callable[[], float]
-) -> AsyncIterator[list[Record | None]]:
+) -> AsyncGenerator[list[Record | None], None]:
     """All records that came since the last time, at least one; then a rest."""
     waiting: list[Record | None] = []
     woken = asyncio.Event()

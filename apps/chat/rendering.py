@@ -169,10 +169,12 @@ def _fence(renderer: Any, tokens: list[Token], index: int, options: Any, env: An
 
 
 def _highlighted(code: str, language: str) -> str:
-    if language and len(code) <= MOST_HIGHLIGHTED:
-        try:
-            return highlight(code, get_lexer_by_name(language, stripnl=False), _formatter)
-        except ClassNotFound:
-            # A name that Pygments does not know: the code is shown as it is.
-            return escape(code)
-    return escape(code)
+    if not language or len(code) > MOST_HIGHLIGHTED:
+        return escape(code)
+    try:
+        lexer = get_lexer_by_name(language, stripnl=False)
+    except ClassNotFound:
+        # A name that Pygments does not know: the code is shown as it is.
+        return escape(code)
+    coloured: str = highlight(code, lexer, _formatter)
+    return coloured

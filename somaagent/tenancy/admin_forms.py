@@ -23,7 +23,7 @@ class TenantOwnedForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in 
             self.instance.tenant_id = self.tenant_id
 
     def _get_validation_exclusions(self) -> set[str]:
-        return {name for name in super()._get_validation_exclusions() if name != "tenant"}
+        return {name for name in super()._get_validation_exclusions() if name != "tenant"}  # type: ignore[misc]
 
 
 class ApiKeyForm(TenantOwnedForm):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
 
 from tests.journeys.gateway import Gateway, Person
 
@@ -24,7 +24,11 @@ class Visitor:
         self.complaints: list[str] = []
         page.set_default_timeout(SECONDS)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
+        page.on("console", self._hear)
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.complaints.append(message.text)
 
     def sign_in(self, person: Person, password: str | None = None) -> None:
         self.page.goto(f"{self.url}/sign-in/")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.contrib import admin
 from django.contrib.messages.storage.cookie import CookieStorage
@@ -28,7 +30,7 @@ def listed(acme, name, **query):
     """The rendered list, as the tenant's operator sees it."""
     user = user_of(acme.owner)
     user.is_staff = user.is_superuser = True
-    request = RequestFactory().get("/admin/", query)
+    request: Any = RequestFactory().get("/admin/", query)
     request.user, request.actor = user, acme.owner
     request._messages = CookieStorage(request)
     with tenant_scope(acme.tenant.id):
