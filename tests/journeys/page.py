@@ -43,6 +43,8 @@ class Visitor:
         self.page.get_by_role("button", name="Save the password").click()
 
     def say(self, text: str) -> None:
+        # The page's modules have run by then: before, Enter would only begin a new line.
+        self.page.wait_for_load_state("domcontentloaded")
         box = self.page.get_by_label("Your message")
         box.fill(text)
         box.press("Enter")
@@ -74,6 +76,7 @@ class Visitor:
 
     def choose(self, action: str) -> None:
         """From the menu of the first chat in the list."""
+        self.page.wait_for_load_state("domcontentloaded")
         self.page.get_by_role("button", name=re.compile("What to do with")).first.click()
         self.page.locator("#session-menu").get_by_role("button", name=action).click()
 

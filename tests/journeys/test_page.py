@@ -150,6 +150,7 @@ def test_a_chat_is_renamed_archived_brought_back_and_deleted(visitor):
     page.get_by_role("link", name="Archived").click()
     visitor.chats.first.click()
     expect(page.get_by_text("This chat is archived.")).to_be_visible()
+    page.wait_for_load_state("domcontentloaded")
     page.get_by_role("button", name="Bring it back").click()
     expect(page.get_by_label("Your message")).to_be_visible()
     visitor.choose("Delete")
@@ -222,6 +223,7 @@ def test_on_a_phone_the_list_is_a_drawer_and_nothing_is_cut_off(browser, gateway
         somebody.ask("say: " + "a" * 200 + "\n\n```\n" + "b" * 200 + "\n```")
         assert page.evaluate("document.documentElement.scrollWidth") == 360
         expect(page.get_by_role("navigation", name="Chats")).to_be_hidden()
+        page.wait_for_load_state("domcontentloaded")
         page.get_by_role("button", name="Chats", exact=True).tap()
         expect(page.get_by_role("navigation", name="Chats")).to_be_visible()
         page.keyboard.press("Escape")
@@ -234,6 +236,7 @@ def test_dark_and_light_follow_the_system_until_the_reader_chooses(browser, gate
         page = somebody.page
         somebody.sign_in(gateway.newcomer(one_time=False))
         paper = "getComputedStyle(document.body).backgroundColor"
+        page.wait_for_load_state("domcontentloaded")
         dark = page.evaluate(paper)
         page.get_by_role("button", name="Dark or light").click()
         light = page.evaluate(paper)
