@@ -1,12 +1,16 @@
-"""Starts the tests' stack before Django reads its settings; its fixtures are in ``tests/conftest.py``."""
+"""Starts the tests' stack before Django reads its settings; its fixtures are in ``tests/conftest.py``.
+
+With ``-n`` each process that runs tests has a stack of its own; the one that hands tests out has none.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 
 import pytest
 
-from tests.stack import RunningStack, adopt, running_stack
+from tests.stack import RunningStack, adopt, forget_settings, running_stack
 
 STACK = pytest.StashKey[RunningStack]()
 _HELP = {"-h", "--help", "-V", "--version", "--collect-only", "--co", "--markers", "--fixtures"}
@@ -14,6 +18,10 @@ _HELP = {"-h", "--help", "-V", "--version", "--collect-only", "--co", "--markers
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
+    hands_out = getattr(early_config.known_args_namespace, "numprocesses", None)
+    if hands_out and "PYTEST_XDIST_WORKER" not in os.environ:
+        forget_settings()
+        return
     closing = contextlib.ExitStack()
     early_config.add_cleanup(closing.close)
     running = closing.enter_context(running_stack(migrated=not _HELP & set(args)))

@@ -85,6 +85,7 @@ class ApiKey(TenantOwned):
     revoked_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
+        verbose_name = "API key"
         indexes: ClassVar = [models.Index(fields=["tenant", "user", "-id"], name="api_key_of_user")]
 
     def __str__(self) -> str:

@@ -6,6 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
+
+from filelock import FileLock
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _INSTALL_SECONDS = 600
@@ -22,10 +26,17 @@ FLAGS = [
 
 def path() -> str | None:
     """Where it is; None says that Playwright has its own. Raises what the installers said."""
+    # Two processes of one run may look for it at once; one of them installs.
+    with FileLock(Path(tempfile.gettempdir()) / "soma-test-chromium.lock"):
+        return _found_or_installed()
+
+
+def _found_or_installed() -> str | None:
     if found := _installed():
         return found
     complaints = []
     if os.geteuid() == 0 and shutil.which("apt-get"):
+        complaints.append(_run("apt-get", "update"))
         complaints.append(_run("apt-get", "install", "-y", "--no-install-recommends", "chromium"))
         if found := _installed():
             return found

@@ -41,9 +41,12 @@ def gateway(
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A Chromium with a fresh profile; fails where none can be had."""
+    """A Chromium with a fresh profile; fails where none can be had.
+
+    Not kept for longer: while Playwright runs, its event loop runs in this thread, and no other can.
+    """
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=chromium.path(), args=chromium.FLAGS)
         yield running

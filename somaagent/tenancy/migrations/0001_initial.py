@@ -236,6 +236,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={"verbose_name": "API key"},
         ),
         migrations.AddConstraint(
             model_name="user",
