@@ -1,0 +1,116 @@
+"""Turns whose gateway is gone, and readers whose events are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from apps.chat import services, stream, tasks, turns
+from apps.chat.models import Turn, TurnState
+from apps.sessions import services as session_services
+from apps.sessions.models import Message
+from somaagent.background import run_coroutine
+from somaagent.tenancy.scope import tenant_scope
+from tests import model_server
+from tests.factories import Organisation, organisation
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[str]:
+    with model_server.process() as url:
+        yield f"{url}/v1"
+
+
+@pytest.fixture
+def acme(model) -> Organisation:
+    return organisation("acme", model_url=model)
+
+
+def submitted(acme: Organisation, text: str) -> Turn:
+    with tenant_scope(acme.tenant.id):
+        return services.turn_submit(actor=acme.owner, text=text)[0]
+
+
+def read(acme: Organisation, turn: Turn, after: int = 0) -> list[stream.Record]:
+    async def collected() -> list[stream.Record]:
+        events = await turns.follow(actor=acme.owner, turn_id=turn.id, after=after)
+        return [record async for record in events if record is not None]
+
+    return run_coroutine(collected())
+
+
+def now(acme: Organisation, turn: Turn) -> Turn:
+    with tenant_scope(acme.tenant.id):
+        return Turn.objects.select_related("output_message").get(id=turn.id)
+
+
+def test_a_worker_answers_a_turn_that_no_gateway_took(acme):
+    turn = submitted(acme, "say: from the worker")
+    tasks.turn_run(str(turn.id), str(acme.tenant.id))
+    answered = now(acme, turn)
+    assert (answered.state, answered.output_message.text) == (TurnState.COMPLETED, "from the worker")
+    tasks.turn_run(str(turn.id), str(acme.tenant.id))
+    assert now(acme, turn).attempt == 1
+    with tenant_scope(acme.tenant.id):
+        assert Message.objects.filter(session_id=turn.session_id).count() == 2
+
+
+def test_the_sweep_ends_what_a_dead_host_left_and_says_so_to_who_follows(acme):
+    turn = submitted(acme, "say: never")
+    with tenant_scope(acme.tenant.id):
+        services.turn_claim(turn_id=turn.id, owner="a host that died")
+        Turn.objects.filter(id=turn.id).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+    tasks.turns_sweep()
+    assert now(acme, turn).error_code == "host_lost"
+    assert [record.type for record in read(acme, turn)] == ["turn.failed"]
+
+
+def test_the_sweep_leaves_a_living_turn_alone(acme):
+    turn = submitted(acme, "say: later")
+    with tenant_scope(acme.tenant.id):
+        services.turn_claim(turn_id=turn.id, owner="a host that lives")
+    tasks.turns_sweep()
+    assert now(acme, turn).state == TurnState.RUNNING
+
+
+def test_a_reader_whose_events_are_gone_is_told_and_gets_the_answer(acme):
+    turn = submitted(acme, "say: kept in the row")
+    tasks.turn_run(str(turn.id), str(acme.tenant.id))
+    final = read(acme, turn)[-1]
+    run_coroutine(stream.delete(turn.id))
+    trimmed, last = read(acme, turn, after=2)
+    assert trimmed.type == turns.TRIMMED
+    assert (last.sequence, last.type, last.values()) == (final.sequence, "turn.completed", final.values())
+
+
+def test_a_host_that_lost_its_turn_cannot_write_its_events(acme):
+    turn = submitted(acme, "say: hi")
+
+    async def both() -> None:
+        await stream.append(turn.id, stream.Record(1, "turn.started", b"{}"))
+        await stream.append(turn.id, stream.Record(1, "turn.started", b"{}"))  # the same, sent again: no harm
+        await stream.append(turn.id, stream.Record(1, "text.delta", b"{}"))
+
+    with pytest.raises(stream.StreamLost):
+        run_coroutine(both())
+
+
+def test_a_deleted_session_leaves_no_events_behind(acme):
+    turn = submitted(acme, "say: forget me")
+    tasks.turn_run(str(turn.id), str(acme.tenant.id))
+    with tenant_scope(acme.tenant.id):
+        session_services.session_delete(actor=acme.owner, session_id=turn.session_id)
+    assert run_coroutine(stream.last(turn.id)) is None
+
+
+def test_a_cancelled_turn_that_nobody_took_ends_for_its_reader_too(acme):
+    turn = submitted(acme, "say: never")
+    run_coroutine(turns.cancel(actor=acme.owner, turn_id=turn.id))
+    assert [record.type for record in read(acme, turn)] == ["turn.cancelled"]
+    tasks.turn_run(str(turn.id), str(acme.tenant.id))
+    assert now(acme, turn).state == TurnState.CANCELLED
