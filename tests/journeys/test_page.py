@@ -251,3 +251,10 @@ def test_who_belongs_to_no_organisation_is_told_so(browser, gateway):
         somebody.sign_in(stranger)
         expect(somebody.page.get_by_role("heading")).to_have_text("You belong to no organisation yet")
         somebody.complaints.clear()
+
+
+def test_the_api_is_explained_on_a_page_that_loads_nothing_from_elsewhere(browser, gateway):
+    with visiting(browser, gateway) as somebody:
+        somebody.page.goto(f"{gateway.url}/api/v1/docs")
+        expect(somebody.page.get_by_role("heading", name="SomaAgent")).to_be_visible()
+        expect(somebody.page.get_by_text("/api/v1/turns", exact=True).first).to_be_visible()
