@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from ninja import Header, Query, Router, Status
 
 from somaagent.problems import PROBLEMS, Problem
-from somaagent.web.idempotency import IdempotencyKey, idempotency_of
+from somaagent.web.idempotency import IdempotencyKey, idempotency_of, idempotency_of_text
 from somaagent.web.pagination import Page, PageQuery, page_of
 from somaagent.web.request import actor_of
 from somaagent.web.security import in_tenant_of_actor
@@ -81,9 +81,10 @@ async def cancel_turn(request: HttpRequest, turn_id: UUID) -> Any:
 
 
 @router.post("/{uuid:turn_id}/retry", response={201: TurnOut, 409: Problem, 503: Problem, **PROBLEMS})
-async def retry_turn(request: HttpRequest, turn_id: UUID) -> Any:
+async def retry_turn(request: HttpRequest, turn_id: UUID, idempotency_key: IdempotencyKey = None) -> Any:
     """Answer the same message again, after the session's last turn failed or was cancelled."""
-    return Status(201, await turns.retry(actor=actor_of(request), turn_id=turn_id))
+    idempotency = idempotency_of_text(idempotency_key, f"retry {turn_id}")
+    return Status(201, await turns.retry(actor=actor_of(request), turn_id=turn_id, idempotency=idempotency))
 
 
 @router.get(

@@ -36,7 +36,7 @@ def turn_submit(
 ) -> tuple[Turn, bool]:
     """Keep the message and a queued turn, in ``session_id`` or a new session; and whether it is new."""
     _check_text(text)
-    if idempotency and (existing := idempotency.find(selectors.turns_of(actor))):
+    if existing := _made_before(actor, idempotency):
         return existing, False
     try:
         with transaction.atomic():
@@ -46,23 +46,15 @@ def turn_submit(
                 session = sessions.session_get(actor=actor, session_id=session_id)
             _refuse_when_busy(session.id)
             message = session_services.message_from_user(session=session, text=text)
-            turn = Turn.objects.create(
-                tenant_id=actor.tenant_id,
-                session=session,
-                user_id=actor.user_id,
-                input_message=message,
-                **(idempotency.columns() if idempotency else {}),
-            )
+            return _queued(actor, session.id, message.id, idempotency), True
     except IntegrityError as error:
-        # Two submissions at once: the other one is the running turn, or it is this one sent twice.
-        if idempotency and (existing := idempotency.find(selectors.turns_of(actor))):
-            return existing, False
-        raise _busy() from error
-    return turn, True
+        return _first_of_two(actor, idempotency, error), False
 
 
-def turn_retry(*, actor: Actor, turn_id: UUID) -> Turn:
+def turn_retry(*, actor: Actor, turn_id: UUID, idempotency: Idempotency | None = None) -> tuple[Turn, bool]:
     """A new turn on the same message, after one that failed or was stopped and is the session's last."""
+    if existing := _made_before(actor, idempotency):
+        return existing, False
     failed = selectors.turn_get(actor=actor, turn_id=turn_id)
     last = selectors.turn_last(actor=actor, session_id=failed.session_id)
     if failed.state not in RETRYABLE_STATES or last is None or last.id != failed.id:
@@ -73,14 +65,30 @@ def turn_retry(*, actor: Actor, turn_id: UUID) -> Turn:
         )
     try:
         with transaction.atomic():
-            return Turn.objects.create(
-                tenant_id=actor.tenant_id,
-                session_id=failed.session_id,
-                user_id=actor.user_id,
-                input_message_id=failed.input_message_id,
-            )
+            return _queued(actor, failed.session_id, failed.input_message_id, idempotency), True
     except IntegrityError as error:
-        raise _busy() from error
+        return _first_of_two(actor, idempotency, error), False
+
+
+def _queued(actor: Actor, session_id: UUID, message_id: UUID, idempotency: Idempotency | None) -> Turn:
+    return Turn.objects.create(
+        tenant_id=actor.tenant_id,
+        session_id=session_id,
+        user_id=actor.user_id,
+        input_message_id=message_id,
+        **(idempotency.columns() if idempotency else {}),
+    )
+
+
+def _made_before(actor: Actor, idempotency: Idempotency | None) -> Turn | None:
+    return idempotency.find(selectors.turns_of(actor)) if idempotency else None
+
+
+def _first_of_two(actor: Actor, idempotency: Idempotency | None, error: IntegrityError) -> Turn:
+    """Two at once: the other one is the session's running turn, or it is this one, sent twice."""
+    if existing := _made_before(actor, idempotency):
+        return existing
+    raise _busy() from error
 
 
 def turn_cancel(*, actor: Actor, turn_id: UUID) -> Turn:

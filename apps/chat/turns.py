@@ -44,10 +44,13 @@ async def submit(
     return turn
 
 
-async def retry(*, actor: Actor, turn_id: UUID) -> Turn:
+async def retry(*, actor: Actor, turn_id: UUID, idempotency: Idempotency | None = None) -> Turn:
     """Answer the same message again."""
-    turn = await in_tenant(actor.tenant_id, services.turn_retry, actor=actor, turn_id=turn_id)
-    host.start(turn.id, actor.tenant_id)
+    turn, new = await in_tenant(
+        actor.tenant_id, services.turn_retry, actor=actor, turn_id=turn_id, idempotency=idempotency
+    )
+    if new:
+        host.start(turn.id, actor.tenant_id)
     return turn
 
 

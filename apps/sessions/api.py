@@ -27,10 +27,20 @@ def list_agents(request: HttpRequest, page: Query[PageQuery]) -> Any:
     return page_of(selectors.agent_list(), page)
 
 
+@router.get("/agents/{slug:slug}", response={200: AgentOut, **PROBLEMS}, tags=["agents"])
+def read_agent(request: HttpRequest, slug: str) -> Any:
+    return selectors.agent_read(slug=slug)
+
+
 @router.get("/model-profiles", response={200: Page[ModelProfileOut], **PROBLEMS}, tags=["agents"])
 def list_model_profiles(request: HttpRequest, page: Query[PageQuery]) -> Any:
     """Ways to reach models."""
     return page_of(selectors.model_profile_list(), page)
+
+
+@router.get("/model-profiles/{slug:slug}", response={200: ModelProfileOut, **PROBLEMS}, tags=["agents"])
+def read_model_profile(request: HttpRequest, slug: str) -> Any:
+    return selectors.model_profile_read(slug=slug)
 
 
 @router.get("/sessions", response={200: Page[SessionOut], **PROBLEMS}, tags=["sessions"])

@@ -39,6 +39,20 @@ def agent_get(*, slug: str | None) -> Agent:
     )
 
 
+def agent_read(*, slug: str) -> Agent:
+    agent = agent_list().filter(slug=slug).first()
+    if agent is None:
+        raise not_found("agent")
+    return agent
+
+
+def model_profile_read(*, slug: str) -> ModelProfile:
+    profile = ModelProfile.objects.filter(slug=slug).first()
+    if profile is None:
+        raise not_found("model profile")
+    return profile
+
+
 def model_profile_list() -> QuerySet[ModelProfile]:
     return ModelProfile.objects.all()
 

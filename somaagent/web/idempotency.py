@@ -21,6 +21,9 @@ IdempotencyKey = Annotated[
 
 def idempotency_of(key: str | None, body: BaseModel) -> Idempotency | None:
     """What a service needs to find a repetition: the key, and SHA-256 over the body in its canonical form."""
-    if key is None:
-        return None
-    return Idempotency(key, hashlib.sha256(body.model_dump_json().encode()).digest())
+    return idempotency_of_text(key, body.model_dump_json())
+
+
+def idempotency_of_text(key: str | None, request: str) -> Idempotency | None:
+    """The same for a request without a body, told by ``request``."""
+    return None if key is None else Idempotency(key, hashlib.sha256(request.encode()).digest())

@@ -218,3 +218,14 @@ def test_the_browsers_session_needs_its_csrf_token(gateway):
     assert (
         browser.post(f"{gateway.url}/api/v1/sessions", json={}, headers=header, timeout=10).status_code == 201
     )
+
+
+def test_agents_and_their_models_can_be_read(member):
+    (agent,) = member.get("/agents").json()["items"]
+    assert (agent["slug"], agent["is_default"]) == ("assistant", True)
+    assert member.get("/agents/assistant").json() == agent
+    profile = member.get(f"/model-profiles/{agent['model_profile']}").json()
+    assert profile in member.get("/model-profiles").json()["items"]
+    assert "secret_name" not in profile
+    assert member.get("/agents/nobody").json()["code"] == "not_found"
+    assert member.get("/model-profiles/none").json()["code"] == "not_found"

@@ -126,7 +126,10 @@ def test_a_failed_turn_is_tried_again_on_the_same_message(acme):
         TurnState.FAILED, "Half an", Usage(), 3, "model_cut_off", "Cut off.", error_retryable=True
     )
     services.turn_finish(turn_id=turn.id, owner="gateway 1", outcome=failed)
-    again = services.turn_retry(actor=acme.owner, turn_id=turn.id)
+    once = Idempotency("retry-1", b"r" * 32)
+    again, new = services.turn_retry(actor=acme.owner, turn_id=turn.id, idempotency=once)
+    assert (again, False) == services.turn_retry(actor=acme.owner, turn_id=turn.id, idempotency=once)
+    assert new
     work = services.turn_claim(turn_id=again.id, owner="gateway 1")
     assert work is not None
     assert work.conversation.messages == [("user", "Hello there")]
