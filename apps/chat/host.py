@@ -7,6 +7,9 @@ from uuid import UUID
 
 import structlog
 
+from somaagent.tenancy.scope import in_database
+
+from . import handover
 from .runner import run_turn
 
 logger = structlog.get_logger(__name__)
@@ -16,20 +19,25 @@ _running: set[asyncio.Task[None]] = set()
 
 def start(turn_id: UUID, tenant_id: UUID) -> None:
     """Run a turn in this process. Returns at once; the turn outlives the request that began it."""
-    task = asyncio.create_task(run_turn(turn_id, tenant_id), name=f"turn {turn_id}")
+    task = asyncio.create_task(_host(turn_id, tenant_id), name=f"turn {turn_id}")
     _running.add(task)
     task.add_done_callback(_ended)
+
+
+async def _host(turn_id: UUID, tenant_id: UUID) -> None:
+    if not await run_turn(turn_id, tenant_id):
+        await in_database(handover.to_workers, turn_id, tenant_id)
 
 
 def _ended(task: asyncio.Task[None]) -> None:
     _running.discard(task)
     if not task.cancelled() and (error := task.exception()) is not None:
-        # The turn stays queued or leased in its row: the scheduler's sweep ends it.
+        # The turn stays queued or leased in its row: the scheduler's sweep finds it.
         logger.error("turn.host_failed", task=task.get_name(), exc_info=error)
 
 
 async def drain(seconds: float) -> None:
-    """Let running turns go on for ``seconds``, then end the rest as failed, to be tried again."""
+    """Let running turns go on for ``seconds``, then hand the rest over to the workers."""
     running = set(_running)
     if not running:
         return

@@ -12,8 +12,8 @@ from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 
 from apps.chat import services as chat
+from apps.chat.hosting import Outcome
 from apps.chat.models import TurnState
-from apps.chat.services import Outcome
 from somaagent.agent.messages import Usage
 from somaagent.tenancy.scope import tenant_scope
 from tests.factories import key_of, organisation, person, user_of

@@ -8,10 +8,12 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from apps.chat import services, stream, tasks, turns
+from apps.chat import hosting, services, stream, tasks, turns
 from apps.chat.models import Turn, TurnState
 from apps.sessions import services as session_services
 from apps.sessions.models import Message
+from somaagent.agent.events import StepCompleted
+from somaagent.agent.messages import ModelMessage, Usage
 from somaagent.background import run_coroutine
 from somaagent.tenancy.scope import tenant_scope
 from tests import model_server
@@ -60,20 +62,50 @@ def test_a_worker_answers_a_turn_that_no_gateway_took(acme):
         assert Message.objects.filter(session_id=turn.session_id).count() == 2
 
 
-def test_the_sweep_ends_what_a_dead_host_left_and_says_so_to_who_follows(acme):
+def test_the_sweep_hands_over_what_a_dead_host_left_and_a_worker_goes_on(acme):
+    turn = submitted(acme, "say: after all")
+    with tenant_scope(acme.tenant.id):
+        hosting.turn_claim(turn_id=turn.id, owner="a host that died")
+        Turn.objects.filter(id=turn.id).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+    run_coroutine(stream.append(turn.id, stream.Record(1, "turn.started", b"{}")))
+    run_coroutine(stream.append(turn.id, stream.Record(2, "text.delta", b'{"text": "aft"}')))
+    tasks.turns_sweep()
+    assert now(acme, turn).state == TurnState.QUEUED
+    tasks.turn_run(str(turn.id), str(acme.tenant.id))
+    events = read(acme, turn)
+    assert [record.sequence for record in events] == list(range(1, len(events) + 1))
+    restarted = [record.values().get("attempt") for record in events if record.type == "turn.started"]
+    assert restarted == [None, 2]
+    assert events[-1].values()["text"] == "after all"
+    assert now(acme, turn).output_message.text == "after all"
+
+
+def test_a_turn_whose_answer_was_whole_is_only_finished(acme):
+    turn = submitted(acme, "say: asked once")
+    step = StepCompleted(1, ModelMessage("assistant", "It was whole."), (), Usage(3, 0, 3, 0), "stop")
+    with tenant_scope(acme.tenant.id):
+        hosting.turn_claim(turn_id=turn.id, owner="a host that died")
+        hosting.step_keep(turn_id=turn.id, owner="a host that died", step=step)
+        hosting.turn_give_back(turn_id=turn.id, owner="a host that died")
+    tasks.turn_run(str(turn.id), str(acme.tenant.id))
+    answered = now(acme, turn)
+    assert (answered.output_message.text, answered.output_tokens) == ("It was whole.", 3)
+
+
+def test_a_cancelled_turn_of_a_dead_host_ends_for_its_reader(acme):
     turn = submitted(acme, "say: never")
     with tenant_scope(acme.tenant.id):
-        services.turn_claim(turn_id=turn.id, owner="a host that died")
+        hosting.turn_claim(turn_id=turn.id, owner="a host that died")
+        services.turn_cancel(actor=acme.owner, turn_id=turn.id)
         Turn.objects.filter(id=turn.id).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
     tasks.turns_sweep()
-    assert now(acme, turn).error_code == "host_lost"
-    assert [record.type for record in read(acme, turn)] == ["turn.failed"]
+    assert [record.type for record in read(acme, turn)] == ["turn.cancelled"]
 
 
 def test_the_sweep_leaves_a_living_turn_alone(acme):
     turn = submitted(acme, "say: later")
     with tenant_scope(acme.tenant.id):
-        services.turn_claim(turn_id=turn.id, owner="a host that lives")
+        hosting.turn_claim(turn_id=turn.id, owner="a host that lives")
     tasks.turns_sweep()
     assert now(acme, turn).state == TurnState.RUNNING
 
