@@ -1,6 +1,7 @@
-"""Writes of a turn's host: take, keep, step by step, give back, finish; and what becomes of a dead host's turns.
+"""Writes of a turn's host: take, keep, give back, finish; and what becomes of a dead host's turns.
 
-All run inside the tenant's scope, and each may run twice: a host that lost its connection in a commit does it again.
+All run inside the tenant's scope, and each may run twice: a host that lost its connection in a commit does
+it again.
 """
 
 from __future__ import annotations

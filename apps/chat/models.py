@@ -74,7 +74,7 @@ class Turn(TenantOwned, IdempotentCreate):
 
 
 class Step(TenantOwned):
-    """One model call of a turn and its tool calls, when they are done: a host that takes over goes on after it.
+    """One model call of a turn and its tool calls, when they are done: who takes over goes on after it.
 
     ``data`` is the engine's ``step.completed`` in the form that ``version`` names.
     """

@@ -44,9 +44,9 @@ async def run(
     """The events of a run, ``RunCompleted`` last.
 
     ``messages`` may end anywhere that a model can go on from: a run that was cut short goes on when the
-    messages of its ``StepCompleted`` events are given again, with their number as ``done``. Raises ``SomaError``: the model's failures as
-    they are, or ``step_limit``, ``output_limit``, ``turn_timeout``. Closing the generator stops the model
-    and the tools at once.
+    messages of its ``StepCompleted`` events are given again, with their number as ``done``. Raises
+    ``SomaError``: the model's failures as they are, or ``step_limit``, ``output_limit``, ``turn_timeout``.
+    Closing the generator stops the model and the tools at once.
     """
     state = _Run(
         model, ValidatedToolset(toolset), settings, limits, _Deadline(limits.seconds), list(messages)

@@ -11,6 +11,7 @@ from django.db import connection
 from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 
+from apps.chat import hosting
 from apps.chat import services as chat
 from apps.chat.hosting import Outcome
 from apps.chat.models import TurnState
@@ -43,9 +44,9 @@ def populate(acme, rows):
         key_of(member)
         with tenant_scope(acme.tenant.id):
             turn, _ = chat.turn_submit(actor=member, text=f"question {number}")
-            chat.turn_claim(turn_id=turn.id, owner="test")
+            hosting.turn_claim(turn_id=turn.id, owner="test")
             outcome = Outcome(TurnState.COMPLETED, "answer", Usage(1, 0, 1, 0), last_event=3)
-            chat.turn_finish(turn_id=turn.id, owner="test", outcome=outcome)
+            hosting.turn_finish(turn_id=turn.id, owner="test", attempt=1, outcome=outcome)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+import somaagent.celery  # noqa: F401 the sweep sends its messages to this application's broker
 from apps.chat import hosting, services, stream, tasks, turns
 from apps.chat.models import Turn, TurnState
 from apps.sessions import services as session_services
