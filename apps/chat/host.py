@@ -1,4 +1,4 @@
-"""The gateway as a host: turns run as asyncio tasks beside its requests."""
+"""A process as a host: turns are asyncio tasks, in a gateway beside its requests, in a worker alone."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from .runner import run_turn
 
 logger = structlog.get_logger(__name__)
 
+# A turn mostly waits for its model. More than this, and a worker leaves them to others.
+MOST_TURNS = 200
+
 _running: set[asyncio.Task[None]] = set()
 
 
@@ -22,6 +25,19 @@ def start(turn_id: UUID, tenant_id: UUID) -> None:
     task = asyncio.create_task(_host(turn_id, tenant_id), name=f"turn {turn_id}")
     _running.add(task)
     task.add_done_callback(_ended)
+
+
+async def start_when_free(turn_id: UUID, tenant_id: UUID) -> None:
+    """``start``, as soon as this process runs fewer than ``MOST_TURNS``."""
+    while len(_running) >= MOST_TURNS:
+        await asyncio.wait(_running, return_when=asyncio.FIRST_COMPLETED)
+    start(turn_id, tenant_id)
+
+
+async def idle() -> None:
+    """Returns when no turn runs in this process."""
+    while _running:
+        await asyncio.wait(_running)
 
 
 async def _host(turn_id: UUID, tenant_id: UUID) -> None:

@@ -14,17 +14,18 @@ from somaagent.errors import Kind, SomaError
 from somaagent.tenancy.scope import tenant_scope
 from somaagent.tenancy.selectors import tenant_ids
 
-from . import handover, hosting, stream
-from .runner import run_turn
+from . import handover, host, hosting, stream
 
 logger = structlog.get_logger(__name__)
 
 
 @shared_task(name=handover.TURN_RUN)
 def turn_run(turn_id: str, tenant_id: str) -> None:
-    """Host a turn in the worker."""
-    if not run_coroutine(run_turn(UUID(turn_id), UUID(tenant_id))):
-        handover.to_workers(UUID(turn_id), UUID(tenant_id))
+    """Host a turn in this process of the worker. The message is done with once the turn has its lease.
+
+    Should the worker die, the lease runs out and the sweep sends another message.
+    """
+    run_coroutine(host.start_when_free(UUID(turn_id), UUID(tenant_id)))
 
 
 @shared_task(name="chat.turns_sweep")
