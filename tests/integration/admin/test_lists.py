@@ -15,12 +15,24 @@ from apps.chat import hosting
 from apps.chat import services as chat
 from apps.chat.hosting import Outcome
 from apps.chat.models import TurnState
-from somaagent.agent.messages import Usage
+from somaagent.agent.events import StepCompleted
+from somaagent.agent.messages import ModelMessage, Usage
 from somaagent.tenancy.scope import tenant_scope
 from tests.factories import key_of, organisation, person, user_of
 
 pytestmark = pytest.mark.django_db
-MODELS = ["Tenant", "User", "Membership", "ApiKey", "ModelProfile", "Agent", "Session", "Message", "Turn"]
+MODELS = [
+    "Tenant",
+    "User",
+    "Membership",
+    "ApiKey",
+    "ModelProfile",
+    "Agent",
+    "Session",
+    "Message",
+    "Turn",
+    "Step",
+]
 
 
 def model_admin(name):
@@ -45,6 +57,8 @@ def populate(acme, rows):
         with tenant_scope(acme.tenant.id):
             turn, _ = chat.turn_submit(actor=member, text=f"question {number}")
             hosting.turn_claim(turn_id=turn.id, owner="test")
+            step = StepCompleted(1, ModelMessage("assistant", "answer"), (), Usage(1, 0, 1, 0), "stop")
+            hosting.step_keep(turn_id=turn.id, owner="test", step=step)
             outcome = Outcome(TurnState.COMPLETED, "answer", Usage(1, 0, 1, 0), last_event=3)
             hosting.turn_finish(turn_id=turn.id, owner="test", attempt=1, outcome=outcome)
 

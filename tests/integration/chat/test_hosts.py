@@ -13,6 +13,7 @@ from apps.chat import host, hosting, services, stream, tasks, turns
 from apps.chat.models import Turn, TurnState
 from apps.sessions import services as session_services
 from apps.sessions.models import Message
+from somaagent import valkey
 from somaagent.agent.events import StepCompleted
 from somaagent.agent.messages import ModelMessage, Usage
 from somaagent.background import run_coroutine
@@ -27,6 +28,13 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def model() -> Iterator[str]:
     with model_server.process() as url:
         yield f"{url}/v1"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_message_is_left() -> Iterator[None]:
+    """These stories play the worker themselves: what they sent to the real one is not for other stories."""
+    yield
+    valkey.blocking_client().delete("somaagent")
 
 
 @pytest.fixture
