@@ -1,7 +1,7 @@
 # One command to run, one to test. `make help` lists them all.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run status test check format smoke audit lock manage secret password api-key clean
+.PHONY: help run status test check format smoke chaos audit lock manage secret password api-key clean
 
 PYTHON := .venv/bin/python
 DATA := $(if $(SA01_DATA_DIR),$(SA01_DATA_DIR),.somaagent)
@@ -27,6 +27,9 @@ format: install-dev  ## Format the code and mend what the linter can
 
 smoke: install-dev  ## Health, a turn, a resumed stream, metrics; on a running stack or its own
 	@$(PYTHON) -m tests.smoke $(ARGS)
+
+chaos: install-dev  ## Running turns while gateway, worker, Valkey and PostgreSQL are killed and restarted
+	@$(PYTHON) -m tests.chaos $(ARGS)
 
 audit: install-dev  ## Look for known vulnerabilities in what is pinned
 	@for pins in base embedded dev; do .venv/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements/$$pins.txt || exit 1; done

@@ -26,6 +26,7 @@ from celery import Celery, signals
 from celery.beat import Scheduler
 from django.conf import settings as django_settings
 
+from somaagent.background import run_coroutine
 from somaagent.observability import logging, metrics, tracing
 
 HEARTBEAT_SECONDS = 5.0
@@ -205,6 +206,10 @@ def _child_begins(**_: Any) -> None:
 
 @signals.worker_process_shutdown.connect
 def _child_ends(pid: int | None = None, **_: Any) -> None:
+    # Loads the apps, which are there only now.
+    from apps.chat import host  # noqa: PLC0415 see above
+
+    run_coroutine(host.drain(0))
     tracing.flush()
     metrics.mark_dead(pid or os.getpid())
 

@@ -12,7 +12,9 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from ninja import NinjaAPI, Schema
 from ninja.errors import HttpError, ValidationError
 
+from somaagent import valkey
 from somaagent.errors import Kind, SomaError
+from somaagent.tenancy.scope import DATABASE_AWAY
 
 logger = structlog.get_logger(__name__)
 
@@ -131,6 +133,18 @@ def _of_missing(request: HttpRequest, _: Exception) -> HttpResponse:
     return problem(request, HTTPStatus.NOT_FOUND, "not_found", "There is nothing at this address.")
 
 
+def of_absence(request: HttpRequest, error: Exception) -> HttpResponse:
+    """PostgreSQL or Valkey is away, for the time of a restart perhaps."""
+    logger.warning("request.store_unavailable", path=request.path, reason=str(error))
+    return problem(
+        request,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "store_unavailable",
+        "A server that keeps the data is away. Try again in a moment.",
+        retry_after=2,
+    )
+
+
 def of_crash(request: HttpRequest, error: Exception) -> HttpResponse:
     """A bug. Its trace goes to the log, under the request id that the answer carries."""
     logger.error("request.crashed", path=request.path, exc_info=error)
@@ -151,6 +165,7 @@ def install(api: NinjaAPI) -> None:
         (RequestDataTooBig, _of_oversized),
         (SuspiciousOperation, _of_suspicious),
         (Http404, _of_missing),
+        *((away, of_absence) for away in (*DATABASE_AWAY, *valkey.ERRORS)),
         (Exception, of_crash),
     ]
     for kind, handler in handlers:

@@ -16,7 +16,7 @@ from somaagent.background import run_coroutine
 from somaagent.errors import SomaError
 from somaagent.tenancy.admin import ReadOnlyAdmin
 
-from .models import Turn
+from .models import Step, Turn
 from .trial import try_model
 
 if TYPE_CHECKING:
@@ -110,3 +110,12 @@ def _try(request: HttpRequest, profile: ModelProfile) -> None:
         messages.success(request, f"{profile.name}: {run_coroutine(try_model(profile))}")
     except SomaError as error:
         messages.error(request, f"{profile.name} did not answer. {error.message}")
+
+
+@admin.register(Step)
+class StepAdmin(ReadOnlyAdmin):
+    list_display = ("id", "turn", "number", "version", "created_at")
+    list_select_related = ("turn",)
+    search_fields = ("id__exact", "turn__id__exact")
+    fields = ("id", "turn", "number", "version", "data", "created_at")
+    readonly_fields = fields

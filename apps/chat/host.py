@@ -1,4 +1,4 @@
-"""The gateway as a host: turns run as asyncio tasks beside its requests."""
+"""A process as a host: turns are asyncio tasks, in a gateway beside its requests, in a worker alone."""
 
 from __future__ import annotations
 
@@ -7,29 +7,53 @@ from uuid import UUID
 
 import structlog
 
+from somaagent.tenancy.scope import in_database
+
+from . import handover
 from .runner import run_turn
 
 logger = structlog.get_logger(__name__)
+
+# A turn mostly waits for its model. More than this, and a worker leaves them to others.
+MOST_TURNS = 200
 
 _running: set[asyncio.Task[None]] = set()
 
 
 def start(turn_id: UUID, tenant_id: UUID) -> None:
     """Run a turn in this process. Returns at once; the turn outlives the request that began it."""
-    task = asyncio.create_task(run_turn(turn_id, tenant_id), name=f"turn {turn_id}")
+    task = asyncio.create_task(_host(turn_id, tenant_id), name=f"turn {turn_id}")
     _running.add(task)
     task.add_done_callback(_ended)
+
+
+async def start_when_free(turn_id: UUID, tenant_id: UUID) -> None:
+    """``start``, as soon as this process runs fewer than ``MOST_TURNS``."""
+    while len(_running) >= MOST_TURNS:
+        await asyncio.wait(_running, return_when=asyncio.FIRST_COMPLETED)
+    start(turn_id, tenant_id)
+
+
+async def idle() -> None:
+    """Returns when no turn runs in this process."""
+    while _running:
+        await asyncio.wait(_running)
+
+
+async def _host(turn_id: UUID, tenant_id: UUID) -> None:
+    if not await run_turn(turn_id, tenant_id):
+        await in_database(handover.to_workers, turn_id, tenant_id)
 
 
 def _ended(task: asyncio.Task[None]) -> None:
     _running.discard(task)
     if not task.cancelled() and (error := task.exception()) is not None:
-        # The turn stays queued or leased in its row: the scheduler's sweep ends it.
+        # The turn stays queued or leased in its row: the scheduler's sweep finds it.
         logger.error("turn.host_failed", task=task.get_name(), exc_info=error)
 
 
 async def drain(seconds: float) -> None:
-    """Let running turns go on for ``seconds``, then end the rest as failed, to be tried again."""
+    """Let running turns go on for ``seconds``, then hand the rest over to the workers."""
     running = set(_running)
     if not running:
         return

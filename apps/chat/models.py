@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
+from django.utils import timezone
 
 from somaagent.tenancy.fields import IdempotentCreate, TenantOwned
 
@@ -39,6 +40,7 @@ class Turn(TenantOwned, IdempotentCreate):
     lease_owner = models.CharField(max_length=100, blank=True)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    queued_at = models.DateTimeField(default=timezone.now, editable=False)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     error_code = models.CharField(max_length=64, blank=True)
@@ -69,3 +71,22 @@ class Turn(TenantOwned, IdempotentCreate):
 
     def __str__(self) -> str:
         return f"Turn {self.id} ({self.state})"
+
+
+class Step(TenantOwned):
+    """One model call of a turn and its tool calls, when they are done: who takes over goes on after it.
+
+    ``data`` is the engine's ``step.completed`` in the form that ``version`` names.
+    """
+
+    turn = models.ForeignKey(Turn, on_delete=models.CASCADE, related_name="steps")
+    number = models.PositiveSmallIntegerField()
+    version = models.PositiveSmallIntegerField()
+    data = models.JSONField()
+
+    class Meta:
+        ordering: ClassVar = ["turn", "number"]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["turn", "number"], name="step_once")]
+
+    def __str__(self) -> str:
+        return f"Step {self.number} of {self.turn_id}"

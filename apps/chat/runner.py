@@ -1,18 +1,25 @@
 """The one turn pipeline: claim, ask the engine, append and keep what it says, finish once.
 
-Two hosts call it: an asyncio task in a gateway and a task in a worker.
+Two hosts call it: an asyncio task in a gateway and a task in a worker. A host that is stopped gives its
+turn back; one that dies leaves a lease that runs out. Either way another host goes on after the last
+step that was kept.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
+import secrets
 import socket
 import time
+from collections.abc import Callable
 from contextlib import aclosing
+from typing import ParamSpec, TypeVar
 from uuid import UUID
 
 import orjson
+import stamina
 import structlog
 from django.conf import settings
 from django.utils import timezone
@@ -31,38 +38,62 @@ from somaagent.agent.events import (
 )
 from somaagent.agent.limits import Limits
 from somaagent.agent.loop import run
-from somaagent.agent.messages import ModelMessage, Usage
+from somaagent.agent.messages import Usage
 from somaagent.agent.ports import ModelSettings
 from somaagent.agent.toolsets import EmptyToolset
-from somaagent.errors import Kind, SomaError
+from somaagent.errors import SomaError
 from somaagent.observability import metrics
-from somaagent.tenancy.scope import in_tenant
+from somaagent.tenancy.scope import DATABASE_AWAY, in_tenant
 
-from . import reach, services, stream
+from . import endings, hosting, reach, stream
+from .endings import Ending
+from .hosting import Outcome, Work
 from .models import TurnState
-from .services import Outcome, Work
 from .wakeups import wakeups
 
 logger = structlog.get_logger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
 
 COALESCE_SECONDS = 0.025
 KEY_REFUSED = "model_refused_key"
+# How long a running turn waits for PostgreSQL or Valkey to come back from a restart.
+PATIENCE_SECONDS = 120.0
 
 
 def owner() -> str:
-    """This process, as leases name it."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+    """This process, as leases name it; another one with the same pid has another name."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_token(os.getpid())}"
 
 
-async def run_turn(turn_id: UUID, tenant_id: UUID) -> None:
-    """Take a queued turn and answer it. Does nothing where another host took it before."""
-    work = await in_tenant(tenant_id, services.turn_claim, turn_id=turn_id, owner=owner())
+@functools.lru_cache(maxsize=1)
+def _token(_: int) -> str:
+    return secrets.token_hex(4)
+
+
+async def run_turn(turn_id: UUID, tenant_id: UUID) -> bool:
+    """Take a queued turn and answer it. Does nothing where another host took it before.
+
+    False: it was given back unfinished and waits for another host.
+    """
+    work = await _patiently(tenant_id, hosting.turn_claim, turn_id=turn_id, owner=owner())
     if work is None:
-        return
+        return True
     with structlog.contextvars.bound_contextvars(
         tenant_id=str(tenant_id), session_id=str(work.session_id), turn_id=str(turn_id)
     ):
-        await _Host(work).answer()
+        return await _Host(work).answer()
+
+
+async def _patiently(tenant_id: UUID, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """``in_tenant``, again and again while the database is away. The function must bear to run twice."""
+    retries = stamina.retry_context(
+        on=DATABASE_AWAY, attempts=None, timeout=PATIENCE_SECONDS, wait_initial=0.1, wait_max=2.0
+    )
+    async for attempt in retries:
+        with attempt:
+            return await in_tenant(tenant_id, function, *args, **kwargs)
+    raise AssertionError("stamina ends by returning or raising")
 
 
 class _Host:
@@ -70,14 +101,13 @@ class _Host:
 
     def __init__(self, work: Work) -> None:
         self.work = work
-        self.owner = owner()
         self.sequence = 0
         self.parts: list[str] = []
         self.usage = Usage()
         self.started = time.monotonic()
         self.stopped_by: TurnState | None = None
 
-    async def answer(self) -> None:
+    async def answer(self) -> bool:
         engine = asyncio.create_task(self._engine(), name=f"engine {self.work.turn_id}")
         watch = asyncio.create_task(self._watch(engine), name=f"watch {self.work.turn_id}")
         try:
@@ -86,10 +116,14 @@ class _Host:
             engine.cancel()
             watch.cancel()
             await asyncio.gather(engine, watch, return_exceptions=True)
-        if ending is not None:
-            await self._finish(*ending)
+        if ending is None:
+            return True
+        if ending.state is TurnState.QUEUED:
+            return not await self._give_back()
+        await self._finish(ending)
+        return True
 
-    async def _ending(self, engine: asyncio.Task[None]) -> tuple[TurnState, SomaError | None] | None:
+    async def _ending(self, engine: asyncio.Task[None]) -> Ending | None:
         """How the engine ended; None when the turn is no longer this host's."""
         try:
             await engine
@@ -101,41 +135,65 @@ class _Host:
         except SomaError as error:
             if error.code == KEY_REFUSED:
                 reach.key_refused(self.work.conversation)
-            return TurnState.FAILED, error
+            return Ending(TurnState.FAILED, error)
         except Exception as error:  # noqa: BLE001 whatever it is, the turn must end; it is logged there
-            return TurnState.FAILED, _unexpected(error)
-        return TurnState.COMPLETED, None
+            return endings.unexpected(error)
+        return Ending(TurnState.COMPLETED)
 
-    def _stopped(self) -> tuple[TurnState, SomaError | None] | None:
+    def _stopped(self) -> Ending | None:
         if self.stopped_by is TurnState.CANCELLED:
-            return TurnState.CANCELLED, None
-        if self.stopped_by is None:
-            # The host itself is stopped: say so, rather than leave the turn to its lease.
-            return TurnState.FAILED, _host_stopped()
-        return None
+            return Ending(TurnState.CANCELLED)
+        # Not cancelled and not lost: the host itself is stopped, and another one goes on.
+        return Ending(TurnState.QUEUED) if self.stopped_by is None else None
 
     async def _engine(self) -> None:
-        await self._emit(TurnStarted(str(self.work.turn_id), self.work.attempt))
+        await self._begin()
+        done = self.work.done
+        if done and not done[-1].message.tool_calls:
+            return  # The answer was whole; only its end was not kept.
         conversation = self.work.conversation
         profile = conversation.profile
         events = run(
-            _messages(self.work),
+            endings.messages_of(self.work),
             model=await reach.model_for(conversation),
             toolset=EmptyToolset(),
             settings=ModelSettings(
                 temperature=profile.temperature, max_output_tokens=profile.max_output_tokens
             ),
             limits=Limits(seconds=settings.TURN_TIMEOUT_SECONDS),
+            done=len(done),
         )
         async with aclosing(coalesce(events, COALESCE_SECONDS)) as coalesced:
             async for event in coalesced:
+                if isinstance(event, StepCompleted) and not await self._keep(event):
+                    raise stream.StreamLost(str(self.work.turn_id))
                 self._note(event)
                 if not isinstance(event, RunCompleted):
                     await self._emit(event)
 
+    async def _begin(self) -> None:
+        """Say who answers. Another attempt begins the answer anew, with the steps that are done."""
+        if self.work.attempt > 1:
+            last = await stream.last(self.work.turn_id)
+            self.sequence = last.sequence if last else 0
+        await self._emit(TurnStarted(str(self.work.turn_id), self.work.attempt))
+        for step in self.work.done:
+            for event in (TextDelta(step.text), step) if step.text else (step,):
+                self._note(event)
+                await self._emit(event)
+
+    async def _keep(self, step: StepCompleted) -> bool:
+        return await _patiently(
+            self.work.tenant_id,
+            hosting.step_keep,
+            turn_id=self.work.turn_id,
+            owner=self.work.owner,
+            step=step,
+        )
+
     def _note(self, event: TurnEvent) -> None:
         if isinstance(event, TextDelta):
-            if not self.parts:
+            if not self.parts and self.work.attempt == 1:
                 waited = (timezone.now() - self.work.submitted_at).total_seconds()
                 metrics.FIRST_TOKEN_SECONDS.observe(waited)
             self.parts.append(event.text)
@@ -145,15 +203,23 @@ class _Host:
     async def _emit(self, event: TurnEvent) -> None:
         self.sequence += 1
         record = stream.Record(self.sequence, event.type, orjson.dumps(event.data()))
-        await stream.append(self.work.turn_id, record)
+        retries = stamina.retry_context(
+            on=valkey.ERRORS, attempts=None, timeout=PATIENCE_SECONDS, wait_initial=0.1, wait_max=2.0
+        )
+        async for attempt in retries:
+            with attempt:
+                await stream.append(self.work.turn_id, record)
 
     async def _watch(self, engine: asyncio.Task[None]) -> None:
         """Keep the lease; stop the engine when somebody cancels, or when another host has the turn."""
         async with wakeups().on(stream.cancel_channel(self.work.turn_id)) as woken:
             while True:
                 woken.clear()
-                state = await in_tenant(
-                    self.work.tenant_id, services.turn_renew, turn_id=self.work.turn_id, owner=self.owner
+                state = await _patiently(
+                    self.work.tenant_id,
+                    hosting.turn_renew,
+                    turn_id=self.work.turn_id,
+                    owner=self.work.owner,
                 )
                 if state is not TurnState.RUNNING:
                     self.stopped_by = state or TurnState.FAILED
@@ -165,10 +231,20 @@ class _Host:
                 except TimeoutError:
                     continue
 
-    async def _finish(self, state: TurnState, error: SomaError | None) -> None:
-        failed = TurnFailed.of(error) if error else None
+    async def _give_back(self) -> bool:
+        given = await in_tenant(
+            self.work.tenant_id,
+            hosting.turn_give_back,
+            turn_id=self.work.turn_id,
+            owner=self.work.owner,
+        )
+        logger.info("turn.given_back", given=given)
+        return given
+
+    async def _finish(self, ending: Ending) -> None:
+        failed = TurnFailed.of(ending.error) if ending.error else None
         outcome = Outcome(
-            state=state,
+            state=ending.state,
             text="".join(self.parts),
             usage=self.usage,
             last_event=self.sequence + 1,
@@ -176,52 +252,36 @@ class _Host:
             error_message=failed.message if failed else "",
             error_retryable=failed.retryable if failed else False,
         )
-        mine, message_id = await in_tenant(
+        finished = await _patiently(
             self.work.tenant_id,
-            services.turn_finish,
+            hosting.turn_finish,
             turn_id=self.work.turn_id,
-            owner=self.owner,
+            owner=self.work.owner,
+            attempt=self.work.attempt,
             outcome=outcome,
         )
-        if not mine:
-            logger.info("turn.gone")
-            await stream.delete(self.work.turn_id)
+        if not finished.mine:
+            logger.info("turn.gone", there=finished.there)
+            if not finished.there:
+                await stream.delete(self.work.turn_id)
             return
-        final = failed or (
-            TurnCancelled()
-            if state is TurnState.CANCELLED
-            else TurnCompleted(outcome.text, self.usage, str(message_id) if message_id else None)
+        message_id = str(finished.message_id) if finished.message_id else None
+        cancelled = ending.state is TurnState.CANCELLED
+        await self._emit(
+            failed or (TurnCancelled() if cancelled else TurnCompleted(outcome.text, self.usage, message_id))
         )
-        await self._emit(final)
+        self._count(outcome)
+
+    def _count(self, outcome: Outcome) -> None:
         seconds = time.monotonic() - self.started
-        metrics.TURNS.labels(state=state.value).inc()
+        metrics.TURNS.labels(state=outcome.state.value).inc()
         metrics.TURN_SECONDS.observe(seconds)
         for kind, count in self.usage.data().items():
             metrics.MODEL_TOKENS.labels(kind=kind.removesuffix("_tokens")).inc(count)
         logger.info(
-            "turn.finished", state=state.value, seconds=round(seconds, 3), error=outcome.error_code or None
+            "turn.finished",
+            state=outcome.state.value,
+            attempt=self.work.attempt,
+            seconds=round(seconds, 3),
+            error=outcome.error_code or None,
         )
-
-
-def _messages(work: Work) -> list[ModelMessage]:
-    conversation = work.conversation
-    messages = [ModelMessage("system", conversation.instructions)] if conversation.instructions else []
-    for role, text in conversation.messages:
-        messages.append(ModelMessage("user" if role == "user" else "assistant", text))
-    return messages
-
-
-def _host_stopped() -> SomaError:
-    return SomaError(Kind.UNAVAILABLE, "host_stopped", "The server is stopping. Try again in a moment.")
-
-
-def _unexpected(error: Exception) -> SomaError:
-    if isinstance(error, valkey.ERRORS):
-        logger.error("turn.events_unavailable", exc_info=error)
-        return SomaError(
-            Kind.UNAVAILABLE, "events_unavailable", "Valkey, which carries the events, is away. Try again."
-        )
-    logger.error("turn.crashed", exc_info=error)
-    return SomaError(
-        Kind.UPSTREAM, "internal", "The server failed at this turn; its log says why, under the turn's id."
-    )

@@ -1,28 +1,22 @@
-"""Writes on turns: how one is submitted, taken, kept, finished. All run inside the tenant's scope."""
+"""Writes of a turn's user: submit, try again, cancel. All run inside the tenant's scope."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F
 from django.utils import timezone
 
 from apps.sessions import selectors as sessions
 from apps.sessions import services as session_services
-from somaagent.agent.messages import Usage
 from somaagent.errors import Kind, SomaError, invalid
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.idempotency import Idempotency
 
 from . import selectors
-from .models import OPEN_STATES, Turn, TurnState
+from .models import Turn, TurnState
 
-HISTORY_MESSAGES = 200
-QUEUED_TOO_LONG = timedelta(seconds=15)
 RETRYABLE_STATES = [TurnState.FAILED, TurnState.CANCELLED]
 
 
@@ -129,120 +123,3 @@ def _busy() -> SomaError:
         "A turn is running in this session: wait for it, or cancel it.",
         retry_after=1,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A claimed turn, with what its host needs to answer it."""
-
-    turn_id: UUID
-    tenant_id: UUID
-    session_id: UUID
-    attempt: int
-    submitted_at: datetime
-    conversation: sessions.Conversation
-
-
-def turn_claim(*, turn_id: UUID, owner: str) -> Work | None:
-    """Take a queued turn. None when another host was first, or the turn is gone."""
-    now = timezone.now()
-    claimed = Turn.objects.filter(id=turn_id, state=TurnState.QUEUED).update(
-        state=TurnState.RUNNING,
-        lease_owner=owner,
-        lease_expires_at=now + lease_length(),
-        started_at=now,
-        attempt=F("attempt") + 1,
-    )
-    if not claimed:
-        return None
-    turn = Turn.objects.get(id=turn_id)
-    conversation = sessions.conversation(
-        session_id=turn.session_id, up_to=turn.input_message_id, most=HISTORY_MESSAGES
-    )
-    if conversation is None:
-        return None
-    return Work(turn.id, turn.tenant_id, turn.session_id, turn.attempt, turn.created_at, conversation)
-
-
-def lease_length() -> timedelta:
-    return timedelta(seconds=settings.TURN_LEASE_SECONDS)
-
-
-def turn_renew(*, turn_id: UUID, owner: str) -> TurnState | None:
-    """Move the lease on. ``cancelled`` when somebody asked to stop; None when another host has the turn."""
-    mine = Turn.objects.filter(id=turn_id, state=TurnState.RUNNING, lease_owner=owner)
-    if not mine.update(lease_expires_at=timezone.now() + lease_length()):
-        return None
-    return (
-        TurnState.CANCELLED if mine.filter(cancel_requested_at__isnull=False).exists() else TurnState.RUNNING
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a turn ended: its state, the text that there is, what it used, the error if it failed."""
-
-    state: TurnState
-    text: str
-    usage: Usage
-    last_event: int
-    error_code: str = ""
-    error_message: str = ""
-    error_retryable: bool = False
-
-
-def turn_finish(*, turn_id: UUID, owner: str, outcome: Outcome) -> tuple[bool, UUID | None]:
-    """End a turn, once. False when it is no longer this host's; with the id of the stored answer."""
-    finished = Turn.objects.filter(id=turn_id, state=TurnState.RUNNING, lease_owner=owner).update(
-        state=outcome.state,
-        finished_at=timezone.now(),
-        lease_owner="",
-        lease_expires_at=None,
-        error_code=outcome.error_code,
-        error_message=outcome.error_message[:500],
-        error_retryable=outcome.error_retryable,
-        last_event=outcome.last_event,
-        **outcome.usage.data(),
-    )
-    if not finished:
-        return False, None
-    if not outcome.text:
-        return True, None
-    turn = Turn.objects.get(id=turn_id)
-    message = session_services.message_from_agent(
-        tenant_id=turn.tenant_id,
-        session_id=turn.session_id,
-        text=outcome.text,
-        complete=outcome.state == TurnState.COMPLETED,
-    )
-    Turn.objects.filter(id=turn_id).update(output_message=message)
-    return True, message.id
-
-
-@dataclass(frozen=True, slots=True)
-class Swept:
-    """What a sweep found: turns whose host is gone and were ended, turns that nobody took."""
-
-    lost: list[UUID]
-    waiting: list[UUID]
-
-
-def turns_sweep() -> Swept:
-    """End what a dead host left running, and find what nobody took."""
-    now = timezone.now()
-    lost: list[UUID] = []
-    expired = Turn.objects.filter(state__in=OPEN_STATES, lease_expires_at__lt=now)
-    for turn_id in expired.values_list("id", flat=True):
-        ended = Turn.objects.filter(id=turn_id, state=TurnState.RUNNING, lease_expires_at__lt=now).update(
-            state=TurnState.FAILED,
-            finished_at=now,
-            lease_owner="",
-            lease_expires_at=None,
-            error_code="host_lost",
-            error_message="The server that was answering stopped. Try again.",
-            error_retryable=True,
-        )
-        if ended:
-            lost.append(turn_id)
-    stale = Turn.objects.filter(state=TurnState.QUEUED, created_at__lt=now - QUEUED_TOO_LONG)
-    return Swept(lost, list(stale.values_list("id", flat=True)))

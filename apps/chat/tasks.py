@@ -8,44 +8,49 @@ import orjson
 import structlog
 from celery import shared_task
 
-from somaagent.agent.events import TurnFailed
+from somaagent.agent.events import TurnCancelled, TurnEvent, TurnFailed
 from somaagent.background import run_coroutine
 from somaagent.errors import Kind, SomaError
 from somaagent.tenancy.scope import tenant_scope
 from somaagent.tenancy.selectors import tenant_ids
 
-from . import services, stream
-from .runner import run_turn
+from . import handover, host, hosting, stream
 
 logger = structlog.get_logger(__name__)
 
 
-@shared_task(name="chat.turn_run")
+@shared_task(name=handover.TURN_RUN)
 def turn_run(turn_id: str, tenant_id: str) -> None:
-    """Host a turn in the worker."""
-    run_coroutine(run_turn(UUID(turn_id), UUID(tenant_id)))
+    """Host a turn in this process of the worker. The message is done with once the turn has its lease.
+
+    Should the worker die, the lease runs out and the sweep sends another message.
+    """
+    run_coroutine(host.start_when_free(UUID(turn_id), UUID(tenant_id)))
 
 
 @shared_task(name="chat.turns_sweep")
 def turns_sweep() -> None:
-    """End turns whose host is gone; hand over those that nobody took."""
+    """Hand over turns whose host is gone, and those that nobody took."""
     for tenant_id in tenant_ids():
         with tenant_scope(tenant_id):
-            swept = services.turns_sweep()
-        for turn_id in swept.lost:
-            logger.warning("turn.host_lost", turn_id=str(turn_id))
-            run_coroutine(_say_lost(turn_id))
+            swept = hosting.turns_sweep()
         for turn_id in swept.waiting:
             logger.warning("turn.waited", turn_id=str(turn_id))
-            turn_run.delay(str(turn_id), str(tenant_id))
+            handover.to_workers(turn_id, tenant_id)
+        for turn_id in swept.cancelled:
+            run_coroutine(_say(turn_id, TurnCancelled()))
+        for turn_id in swept.lost:
+            logger.error("turn.host_lost", turn_id=str(turn_id))
+            run_coroutine(_say(turn_id, TurnFailed.of(_lost())))
 
 
-async def _say_lost(turn_id: UUID) -> None:
+def _lost() -> SomaError:
+    return SomaError(Kind.UNAVAILABLE, "host_lost", "The servers that were answering stopped. Try again.")
+
+
+async def _say(turn_id: UUID, event: TurnEvent) -> None:
     """Tell who follows the turn how it ended."""
     last = await stream.last(turn_id)
-    error = TurnFailed.of(
-        SomaError(Kind.UNAVAILABLE, "host_lost", "The server that was answering stopped. Try again.")
-    )
-    sequence = last.sequence + 1 if last else 1
     if last is None or not last.final:
-        await stream.append(turn_id, stream.Record(sequence, error.type, orjson.dumps(error.data())))
+        sequence = last.sequence + 1 if last else 1
+        await stream.append(turn_id, stream.Record(sequence, event.type, orjson.dumps(event.data())))

@@ -39,19 +39,20 @@ async def run(
     toolset: Toolset,
     settings: ModelSettings,
     limits: Limits,
+    done: int = 0,
 ) -> AsyncGenerator[AgentEvent, None]:
     """The events of a run, ``RunCompleted`` last.
 
     ``messages`` may end anywhere that a model can go on from: a run that was cut short goes on when the
-    messages of its ``StepCompleted`` events are given again. Raises ``SomaError``: the model's failures as
-    they are, or ``step_limit``, ``output_limit``, ``turn_timeout``. Closing the generator stops the model
-    and the tools at once.
+    messages of its ``StepCompleted`` events are given again, with their number as ``done``. Raises
+    ``SomaError``: the model's failures as they are, or ``step_limit``, ``output_limit``, ``turn_timeout``.
+    Closing the generator stops the model and the tools at once.
     """
     state = _Run(
         model, ValidatedToolset(toolset), settings, limits, _Deadline(limits.seconds), list(messages)
     )
     used = Usage()
-    for number in range(1, limits.max_steps + 1):
+    for number in range(done + 1, limits.max_steps + 1):
         step = _Step(number)
         async with aclosing(state.step(step)) as events:
             async for event in events:

@@ -157,8 +157,8 @@ def servers(configuration: Configuration, *, after: str) -> list[Service]:
                 "worker",
                 "--without-mingle",
                 "--without-gossip",
-                # To Celery SIGTERM means to wait for tasks without a limit; this is the drain with one.
-                stop_signal=signal.SIGQUIT,
+                # Its tasks are short: turns run beside them, and are given back when its processes end.
+                stop_signal=signal.SIGTERM,
                 death_signal=signal.SIGQUIT,
             ),
             health=adapters.Heartbeat("worker"),

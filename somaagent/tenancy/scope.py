@@ -16,12 +16,15 @@ from typing import ParamSpec, TypeVar
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
-from django.db import close_old_connections, connection, transaction
+from django.db import InterfaceError, OperationalError, close_old_connections, connection, transaction
 
 from .rls import TENANT_SETTING
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# What a query raises while PostgreSQL restarts or cannot be reached.
+DATABASE_AWAY = (OperationalError, InterfaceError)
 
 # Threads that do the database's work for coroutines; each keeps its connection.
 DATABASE_THREADS = 4

@@ -14,9 +14,10 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 
+from somaagent import problems
 from somaagent.tenancy import selectors
 from somaagent.tenancy.fields import uuid7
-from somaagent.tenancy.scope import in_database
+from somaagent.tenancy.scope import DATABASE_AWAY, in_database
 
 from . import fallback
 from .authentication import actor_of_header
@@ -62,7 +63,10 @@ class Authentication(_AsyncOnly):
     """Sets ``request.actor``. A bearer key decides alone: a bad one is not made good by a cookie."""
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        await _authenticate(cast("Request", request))
+        try:
+            await _authenticate(cast("Request", request))
+        except DATABASE_AWAY as error:
+            return problems.of_absence(request, error)
         return await self.get_response(request)
 
 

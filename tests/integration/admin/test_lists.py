@@ -11,15 +11,28 @@ from django.db import connection
 from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 
+from apps.chat import hosting
 from apps.chat import services as chat
+from apps.chat.hosting import Outcome
 from apps.chat.models import TurnState
-from apps.chat.services import Outcome
-from somaagent.agent.messages import Usage
+from somaagent.agent.events import StepCompleted
+from somaagent.agent.messages import ModelMessage, Usage
 from somaagent.tenancy.scope import tenant_scope
 from tests.factories import key_of, organisation, person, user_of
 
 pytestmark = pytest.mark.django_db
-MODELS = ["Tenant", "User", "Membership", "ApiKey", "ModelProfile", "Agent", "Session", "Message", "Turn"]
+MODELS = [
+    "Tenant",
+    "User",
+    "Membership",
+    "ApiKey",
+    "ModelProfile",
+    "Agent",
+    "Session",
+    "Message",
+    "Turn",
+    "Step",
+]
 
 
 def model_admin(name):
@@ -43,9 +56,11 @@ def populate(acme, rows):
         key_of(member)
         with tenant_scope(acme.tenant.id):
             turn, _ = chat.turn_submit(actor=member, text=f"question {number}")
-            chat.turn_claim(turn_id=turn.id, owner="test")
+            hosting.turn_claim(turn_id=turn.id, owner="test")
+            step = StepCompleted(1, ModelMessage("assistant", "answer"), (), Usage(1, 0, 1, 0), "stop")
+            hosting.step_keep(turn_id=turn.id, owner="test", step=step)
             outcome = Outcome(TurnState.COMPLETED, "answer", Usage(1, 0, 1, 0), last_event=3)
-            chat.turn_finish(turn_id=turn.id, owner="test", outcome=outcome)
+            hosting.turn_finish(turn_id=turn.id, owner="test", attempt=1, outcome=outcome)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -8,10 +8,14 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from apps.chat import services, stream, tasks, turns
+import somaagent.celery  # noqa: F401 the sweep sends its messages to this application's broker
+from apps.chat import host, hosting, services, stream, tasks, turns
 from apps.chat.models import Turn, TurnState
 from apps.sessions import services as session_services
 from apps.sessions.models import Message
+from somaagent import valkey
+from somaagent.agent.events import StepCompleted
+from somaagent.agent.messages import ModelMessage, Usage
 from somaagent.background import run_coroutine
 from somaagent.tenancy.scope import tenant_scope
 from tests import model_server
@@ -26,6 +30,13 @@ def model() -> Iterator[str]:
         yield f"{url}/v1"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_message_is_left() -> Iterator[None]:
+    """These stories play the worker themselves: what they sent to the real one is not for other stories."""
+    yield
+    valkey.blocking_client().delete("somaagent")
+
+
 @pytest.fixture
 def acme(model) -> Organisation:
     return organisation("acme", model_url=model)
@@ -34,6 +45,12 @@ def acme(model) -> Organisation:
 def submitted(acme: Organisation, text: str) -> Turn:
     with tenant_scope(acme.tenant.id):
         return services.turn_submit(actor=acme.owner, text=text)[0]
+
+
+def hosted(acme: Organisation, turn: Turn) -> None:
+    """A worker gets the message of a turn, and its turns come to their ends."""
+    tasks.turn_run(str(turn.id), str(acme.tenant.id))
+    run_coroutine(host.idle())
 
 
 def read(acme: Organisation, turn: Turn, after: int = 0) -> list[stream.Record]:
@@ -51,36 +68,66 @@ def now(acme: Organisation, turn: Turn) -> Turn:
 
 def test_a_worker_answers_a_turn_that_no_gateway_took(acme):
     turn = submitted(acme, "say: from the worker")
-    tasks.turn_run(str(turn.id), str(acme.tenant.id))
+    hosted(acme, turn)
     answered = now(acme, turn)
     assert (answered.state, answered.output_message.text) == (TurnState.COMPLETED, "from the worker")
-    tasks.turn_run(str(turn.id), str(acme.tenant.id))
+    hosted(acme, turn)
     assert now(acme, turn).attempt == 1
     with tenant_scope(acme.tenant.id):
         assert Message.objects.filter(session_id=turn.session_id).count() == 2
 
 
-def test_the_sweep_ends_what_a_dead_host_left_and_says_so_to_who_follows(acme):
+def test_the_sweep_hands_over_what_a_dead_host_left_and_a_worker_goes_on(acme):
+    turn = submitted(acme, "say: after all")
+    with tenant_scope(acme.tenant.id):
+        hosting.turn_claim(turn_id=turn.id, owner="a host that died")
+        Turn.objects.filter(id=turn.id).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+    run_coroutine(stream.append(turn.id, stream.Record(1, "turn.started", b"{}")))
+    run_coroutine(stream.append(turn.id, stream.Record(2, "text.delta", b'{"text": "aft"}')))
+    tasks.turns_sweep()
+    assert now(acme, turn).state == TurnState.QUEUED
+    hosted(acme, turn)
+    events = read(acme, turn)
+    assert [record.sequence for record in events] == list(range(1, len(events) + 1))
+    restarted = [record.values().get("attempt") for record in events if record.type == "turn.started"]
+    assert restarted == [None, 2]
+    assert events[-1].values()["text"] == "after all"
+    assert now(acme, turn).output_message.text == "after all"
+
+
+def test_a_turn_whose_answer_was_whole_is_only_finished(acme):
+    turn = submitted(acme, "say: asked once")
+    step = StepCompleted(1, ModelMessage("assistant", "It was whole."), (), Usage(3, 0, 3, 0), "stop")
+    with tenant_scope(acme.tenant.id):
+        hosting.turn_claim(turn_id=turn.id, owner="a host that died")
+        hosting.step_keep(turn_id=turn.id, owner="a host that died", step=step)
+        hosting.turn_give_back(turn_id=turn.id, owner="a host that died")
+    hosted(acme, turn)
+    answered = now(acme, turn)
+    assert (answered.output_message.text, answered.output_tokens) == ("It was whole.", 3)
+
+
+def test_a_cancelled_turn_of_a_dead_host_ends_for_its_reader(acme):
     turn = submitted(acme, "say: never")
     with tenant_scope(acme.tenant.id):
-        services.turn_claim(turn_id=turn.id, owner="a host that died")
+        hosting.turn_claim(turn_id=turn.id, owner="a host that died")
+        services.turn_cancel(actor=acme.owner, turn_id=turn.id)
         Turn.objects.filter(id=turn.id).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
     tasks.turns_sweep()
-    assert now(acme, turn).error_code == "host_lost"
-    assert [record.type for record in read(acme, turn)] == ["turn.failed"]
+    assert [record.type for record in read(acme, turn)] == ["turn.cancelled"]
 
 
 def test_the_sweep_leaves_a_living_turn_alone(acme):
     turn = submitted(acme, "say: later")
     with tenant_scope(acme.tenant.id):
-        services.turn_claim(turn_id=turn.id, owner="a host that lives")
+        hosting.turn_claim(turn_id=turn.id, owner="a host that lives")
     tasks.turns_sweep()
     assert now(acme, turn).state == TurnState.RUNNING
 
 
 def test_a_reader_whose_events_are_gone_is_told_and_gets_the_answer(acme):
     turn = submitted(acme, "say: kept in the row")
-    tasks.turn_run(str(turn.id), str(acme.tenant.id))
+    hosted(acme, turn)
     final = read(acme, turn)[-1]
     run_coroutine(stream.delete(turn.id))
     trimmed, last = read(acme, turn, after=2)
@@ -102,7 +149,7 @@ def test_a_host_that_lost_its_turn_cannot_write_its_events(acme):
 
 def test_a_deleted_session_leaves_no_events_behind(acme):
     turn = submitted(acme, "say: forget me")
-    tasks.turn_run(str(turn.id), str(acme.tenant.id))
+    hosted(acme, turn)
     with tenant_scope(acme.tenant.id):
         session_services.session_delete(actor=acme.owner, session_id=turn.session_id)
     assert run_coroutine(stream.last(turn.id)) is None
@@ -112,5 +159,21 @@ def test_a_cancelled_turn_that_nobody_took_ends_for_its_reader_too(acme):
     turn = submitted(acme, "say: never")
     run_coroutine(turns.cancel(actor=acme.owner, turn_id=turn.id))
     assert [record.type for record in read(acme, turn)] == ["turn.cancelled"]
-    tasks.turn_run(str(turn.id), str(acme.tenant.id))
+    hosted(acme, turn)
     assert now(acme, turn).state == TurnState.CANCELLED
+
+
+def test_a_host_that_is_stopped_hands_its_turn_over_and_nothing_of_it_is_lost(acme):
+    turn = submitted(acme, "slow 0.05: " + " ".join(f"word{n}" for n in range(20)))
+    tasks.turn_run(str(turn.id), str(acme.tenant.id))
+    reader = run_coroutine(turns.follow(actor=acme.owner, turn_id=turn.id, after=0))
+    before = [run_coroutine(anext(reader)) for _ in range(5)]
+    run_coroutine(reader.aclose())
+    run_coroutine(host.drain(0))
+    assert now(acme, turn).state == TurnState.QUEUED
+    hosted(acme, turn)
+    after = read(acme, turn, after=before[-1].sequence)
+    seen = [record.sequence for record in before + after]
+    assert seen == list(range(1, len(seen) + 1))
+    assert after[-1].values()["text"] == " ".join(f"word{n}" for n in range(20))
+    assert now(acme, turn).attempt == 2

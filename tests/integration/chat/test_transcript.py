@@ -6,9 +6,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from apps.chat import services, transcript
+from apps.chat import hosting, services, transcript
+from apps.chat.hosting import Outcome
 from apps.chat.models import Turn, TurnState
-from apps.chat.services import Outcome
 from somaagent.agent.messages import Usage
 from somaagent.errors import SomaError
 from somaagent.tenancy.scope import tenant_scope
@@ -30,9 +30,9 @@ def say(acme, text, session_id=None):
 
 
 def end(turn, text="", state=TurnState.COMPLETED, error=""):
-    services.turn_claim(turn_id=turn.id, owner="test")
+    hosting.turn_claim(turn_id=turn.id, owner="test")
     outcome = Outcome(state, text, Usage(), last_event=5, error_code=error, error_message=error)
-    services.turn_finish(turn_id=turn.id, owner="test", outcome=outcome)
+    hosting.turn_finish(turn_id=turn.id, owner="test", attempt=1, outcome=outcome)
 
 
 def shown(acme, turn, cursor=None):

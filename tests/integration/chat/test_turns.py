@@ -7,13 +7,14 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from apps.chat import selectors, services
+from apps.chat import hosting, selectors, services
+from apps.chat.hosting import Outcome
 from apps.chat.models import Turn, TurnState
-from apps.chat.services import Outcome
 from apps.sessions import selectors as session_selectors
 from apps.sessions import services as session_services
 from apps.sessions.models import Message
-from somaagent.agent.messages import Usage
+from somaagent.agent.events import StepCompleted
+from somaagent.agent.messages import ModelMessage, Usage
 from somaagent.errors import SomaError
 from somaagent.tenancy.idempotency import Idempotency
 from somaagent.tenancy.scope import tenant_scope
@@ -46,13 +47,17 @@ def code_of(call) -> str:
 
 def test_from_submission_to_answer(acme):
     turn = submit(acme)
-    work = services.turn_claim(turn_id=turn.id, owner="gateway 1")
+    work = hosting.turn_claim(turn_id=turn.id, owner="gateway 1")
     assert work is not None
     assert work.conversation.messages == [("user", "Hello there")]
-    mine, message_id = services.turn_finish(turn_id=turn.id, owner="gateway 1", outcome=completed())
-    assert mine
+    finished = hosting.turn_finish(turn_id=turn.id, owner="gateway 1", attempt=1, outcome=completed())
+    assert finished.mine
     turn.refresh_from_db()
-    assert (turn.state, turn.output_message_id, turn.output_tokens) == (TurnState.COMPLETED, message_id, 2)
+    assert (turn.state, turn.output_message_id, turn.output_tokens) == (
+        TurnState.COMPLETED,
+        finished.message_id,
+        2,
+    )
     said = session_selectors.message_list(actor=acme.owner, session_id=turn.session_id)
     assert [(message.role, message.text) for message in said] == [
         ("assistant", "Hi."),
@@ -68,22 +73,23 @@ def test_the_first_message_names_the_session(acme):
 
 def test_one_host_takes_a_turn(acme):
     turn = submit(acme)
-    assert services.turn_claim(turn_id=turn.id, owner="gateway 1") is not None
-    assert services.turn_claim(turn_id=turn.id, owner="gateway 2") is None
+    assert hosting.turn_claim(turn_id=turn.id, owner="gateway 1") is not None
+    assert hosting.turn_claim(turn_id=turn.id, owner="gateway 2") is None
 
 
 def test_a_turn_finishes_once_and_by_its_host(acme):
     turn = submit(acme)
-    services.turn_claim(turn_id=turn.id, owner="gateway 1")
-    assert services.turn_finish(turn_id=turn.id, owner="gateway 2", outcome=completed("stolen")) == (
-        False,
-        None,
-    )
-    assert services.turn_finish(turn_id=turn.id, owner="gateway 1", outcome=completed())[0]
-    assert services.turn_finish(turn_id=turn.id, owner="gateway 1", outcome=completed("again")) == (
-        False,
-        None,
-    )
+    hosting.turn_claim(turn_id=turn.id, owner="gateway 1")
+
+    def finish(owner: str, text: str) -> hosting.Finished:
+        return hosting.turn_finish(turn_id=turn.id, owner=owner, attempt=1, outcome=completed(text))
+
+    assert not finish("gateway 2", "stolen").mine
+    first = finish("gateway 1", "Hi.")
+    assert first.mine
+    # A host whose connection broke in the commit does it again, and learns that it was done.
+    assert finish("gateway 1", "again") == first
+    assert not finish("gateway 2", "stolen").mine
     assert Message.objects.filter(session_id=turn.session_id).count() == 2
 
 
@@ -112,55 +118,98 @@ def test_a_colleague_cannot_see_or_stop_a_turn(acme):
 def test_a_queued_turn_is_cancelled_at_once_and_a_running_one_by_its_host(acme):
     queued = submit(acme)
     assert services.turn_cancel(actor=acme.owner, turn_id=queued.id).state == TurnState.CANCELLED
-    assert services.turn_claim(turn_id=queued.id, owner="gateway 1") is None
+    assert hosting.turn_claim(turn_id=queued.id, owner="gateway 1") is None
     running = submit(acme, session_id=queued.session_id)
-    services.turn_claim(turn_id=running.id, owner="gateway 1")
+    hosting.turn_claim(turn_id=running.id, owner="gateway 1")
     assert services.turn_cancel(actor=acme.owner, turn_id=running.id).state == TurnState.RUNNING
-    assert services.turn_renew(turn_id=running.id, owner="gateway 1") == TurnState.CANCELLED
+    assert hosting.turn_renew(turn_id=running.id, owner="gateway 1") == TurnState.CANCELLED
 
 
 def test_a_failed_turn_is_tried_again_on_the_same_message(acme):
     turn = submit(acme)
-    services.turn_claim(turn_id=turn.id, owner="gateway 1")
+    hosting.turn_claim(turn_id=turn.id, owner="gateway 1")
     failed = Outcome(
         TurnState.FAILED, "Half an", Usage(), 3, "model_cut_off", "Cut off.", error_retryable=True
     )
-    services.turn_finish(turn_id=turn.id, owner="gateway 1", outcome=failed)
+    hosting.turn_finish(turn_id=turn.id, owner="gateway 1", attempt=1, outcome=failed)
     once = Idempotency("retry-1", b"r" * 32)
     again, new = services.turn_retry(actor=acme.owner, turn_id=turn.id, idempotency=once)
     assert (again, False) == services.turn_retry(actor=acme.owner, turn_id=turn.id, idempotency=once)
     assert new
-    work = services.turn_claim(turn_id=again.id, owner="gateway 1")
+    work = hosting.turn_claim(turn_id=again.id, owner="gateway 1")
     assert work is not None
     assert work.conversation.messages == [("user", "Hello there")]
     assert code_of(lambda: services.turn_retry(actor=acme.owner, turn_id=turn.id)) == "turn_not_retryable"
     assert not Message.objects.get(text="Half an").complete
 
 
-def test_a_turn_whose_host_died_ends_as_failed_and_can_be_tried_again(acme):
+def lease_runs_out(turn):
+    Turn.objects.filter(id=turn.id).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+
+
+def step(number, text="Half.", calls=()):
+    return StepCompleted(number, ModelMessage("assistant", text, calls), (), Usage(1, 0, 1, 0), "stop")
+
+
+def test_a_turn_whose_host_died_goes_on_elsewhere_after_its_last_step(acme):
     turn = submit(acme)
-    services.turn_claim(turn_id=turn.id, owner="gateway 1")
-    assert services.turns_sweep().lost == []
-    Turn.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
-    assert services.turns_sweep().lost == [turn.id]
+    hosting.turn_claim(turn_id=turn.id, owner="gateway 1")
+    assert hosting.step_keep(turn_id=turn.id, owner="gateway 1", step=step(1))
+    assert hosting.step_keep(turn_id=turn.id, owner="gateway 1", step=step(1))
+    assert hosting.turns_sweep().waiting == []
+    lease_runs_out(turn)
+    assert hosting.turns_sweep().waiting == [turn.id]
+    work = hosting.turn_claim(turn_id=turn.id, owner="gateway 2")
+    assert work is not None
+    assert (work.attempt, list(work.done)) == (2, [step(1)])
+    assert hosting.turn_renew(turn_id=turn.id, owner="gateway 1") is None
+    assert not hosting.step_keep(turn_id=turn.id, owner="gateway 1", step=step(2))
+
+
+def test_a_turn_that_takes_every_host_with_it_is_given_up(acme):
+    turn = submit(acme)
+    for attempt in range(1, hosting.MOST_ATTEMPTS + 1):
+        hosting.turn_claim(turn_id=turn.id, owner=f"gateway {attempt}")
+        lease_runs_out(turn)
+        swept = hosting.turns_sweep()
+    assert (swept.waiting, swept.lost) == ([], [turn.id])
     turn.refresh_from_db()
     assert (turn.state, turn.error_code, turn.error_retryable) == (TurnState.FAILED, "host_lost", True)
-    assert services.turn_renew(turn_id=turn.id, owner="gateway 1") is None
+
+
+def test_a_cancelled_turn_whose_host_died_is_cancelled_all_the_same(acme):
+    turn = submit(acme)
+    hosting.turn_claim(turn_id=turn.id, owner="gateway 1")
+    services.turn_cancel(actor=acme.owner, turn_id=turn.id)
+    lease_runs_out(turn)
+    assert hosting.turns_sweep().cancelled == [turn.id]
+    turn.refresh_from_db()
+    assert turn.state == TurnState.CANCELLED
+
+
+def test_a_host_that_stops_gives_its_turn_back(acme):
+    turn = submit(acme)
+    hosting.turn_claim(turn_id=turn.id, owner="gateway 1")
+    assert not hosting.turn_give_back(turn_id=turn.id, owner="gateway 2")
+    assert hosting.turn_give_back(turn_id=turn.id, owner="gateway 1")
+    assert hosting.turn_claim(turn_id=turn.id, owner="gateway 2") is not None
 
 
 def test_a_turn_that_nobody_took_is_found(acme):
     turn = submit(acme)
-    assert services.turns_sweep().waiting == []
-    Turn.objects.update(created_at=timezone.now() - timedelta(minutes=1))
-    assert services.turns_sweep().waiting == [turn.id]
+    assert hosting.turns_sweep().waiting == []
+    Turn.objects.update(queued_at=timezone.now() - timedelta(minutes=1))
+    assert hosting.turns_sweep().waiting == [turn.id]
 
 
 def test_a_deleted_session_takes_its_turns_and_messages_with_it(acme):
     turn = submit(acme)
-    services.turn_claim(turn_id=turn.id, owner="gateway 1")
+    hosting.turn_claim(turn_id=turn.id, owner="gateway 1")
     session_services.session_delete(actor=acme.owner, session_id=turn.session_id)
-    assert services.turn_renew(turn_id=turn.id, owner="gateway 1") is None
-    assert services.turn_finish(turn_id=turn.id, owner="gateway 1", outcome=completed()) == (False, None)
+    assert hosting.turn_renew(turn_id=turn.id, owner="gateway 1") is None
+    assert hosting.turn_finish(
+        turn_id=turn.id, owner="gateway 1", attempt=1, outcome=completed()
+    ) == hosting.Finished(there=False, mine=False)
     assert Message.objects.count() == Turn.objects.count() == 0
 
 

@@ -1,0 +1,139 @@
+"""An installation whose parts can be killed one by one: two gateways, worker, scheduler, real servers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import requests
+
+from somaagent.embedded import Stack
+from tests import model_server, stack
+from tests.journeys.gateway import free_port
+from tests.stack import PROJECT_ROOT, RunningStack, foreign_environment
+
+LEASE_SECONDS = 5
+READY_SECONDS = 60.0
+# gunicorn and Celery as the orchestrator starts them, one process each, because two cores carry all of it.
+COMMANDS = {
+    "gateway": ["gunicorn", "-c", "somaagent/web/gunicorn.py", "somaagent.asgi:application"],
+    "worker": [
+        "celery",
+        "--quiet",
+        "-A",
+        "somaagent.celery",
+        "worker",
+        "--without-mingle",
+        "--without-gossip",
+    ],
+    "scheduler": ["celery", "--quiet", "-A", "somaagent.celery", "beat"],
+}
+
+
+@dataclass
+class Town:
+    """Everything that runs, by name: ``gateway-1``, ``gateway-2``, ``worker``, ``scheduler``, servers."""
+
+    running: RunningStack
+    servers: dict[str, subprocess.Popen[bytes]]
+    api_key: str
+    ports: dict[str, int] = field(default_factory=dict)
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def url(self, gateway: str) -> str:
+        return f"http://{self.running.environment['SA01_GATEWAY_HOST']}:{self.ports[gateway]}"
+
+    def start(self, name: str) -> None:
+        port = self.ports.setdefault(name, free_port()) if name.startswith("gateway") else 1
+        ours = self.running.environment | {
+            "SA01_GATEWAY_PORT": str(port),
+            "SA01_GATEWAY_WORKERS": "1",
+            "SA01_WORKER_CONCURRENCY": "1",
+            "SA01_TURN_LEASE_SECONDS": str(LEASE_SECONDS),
+            "SA01_DRAIN_SECONDS": "2",
+        }
+        log = self.running.data_dir / f"{name}.log"
+        with log.open("ab") as output:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, "-m", *COMMANDS[name.split("-", maxsplit=1)[0]]],
+                cwd=PROJECT_ROOT,
+                env=foreign_environment() | ours,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def wait_for_gateway(self, name: str) -> None:
+        until = time.monotonic() + READY_SECONDS
+        while time.monotonic() < until:
+            with contextlib.suppress(requests.ConnectionError):
+                requests.get(f"{self.url(name)}/healthz", timeout=5).raise_for_status()
+                return
+            time.sleep(0.1)
+        log = (self.running.data_dir / f"{name}.log").read_text(errors="replace")
+        raise RuntimeError(f"{name} does not start.\n{log[-3000:]}")
+
+    def kill(self, name: str) -> None:
+        """SIGKILL to the process and its children, at once."""
+        process = self.processes.pop(name)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def restart_server(self, name: str) -> None:
+        """Stop one of the servers as its operator would, and start it again on its data."""
+        server = next(server for server in self.running.stack.servers if server.name == name)
+        process = self.servers[name]
+        process.send_signal(server.command().stop_signal)
+        process.wait(30)
+        server.prepare()
+        stack.start(server, self.running.data_dir, self.servers)
+
+    def stop(self) -> None:
+        for name in list(self.processes):
+            self.kill(name)
+
+
+@contextlib.contextmanager
+def town() -> Iterator[Town]:
+    """Start all of it on fresh data, in front of the scripted model; take it down at the end."""
+    stack.forget_settings()
+    with (
+        tempfile.TemporaryDirectory(prefix="soma-chaos-") as folder,
+        model_server.process() as model_url,
+    ):
+        servers = Stack(Path(folder) / "data", model=False)
+        with servers.lock(), stack.started(servers) as processes:
+            running = RunningStack.of(servers)
+            stack.manage(running, "migrate", "--no-input", "--verbosity=0")
+            seeded = _seed(running, model_url)
+            made = Town(running, processes, seeded["api_key"])
+            try:
+                for name in ("gateway-1", "gateway-2", "worker", "scheduler"):
+                    made.start(name)
+                made.wait_for_gateway("gateway-1")
+                made.wait_for_gateway("gateway-2")
+                yield made
+            finally:
+                made.stop()
+
+
+def _seed(running: RunningStack, model_url: str) -> dict[str, str]:
+    done = subprocess.run(
+        [sys.executable, "manage.py", "seed", "--json", "--local-model-url", f"{model_url}/v1"],
+        cwd=PROJECT_ROOT,
+        env=foreign_environment() | running.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seeded: dict[str, str] = json.loads(done.stdout)
+    return seeded
