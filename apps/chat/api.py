@@ -43,13 +43,13 @@ LastEventId = Annotated[
 
 @router.post(
     "",
-    response={201: TurnOut, 409: Problem, 503: Problem, **PROBLEMS},
+    response={201: TurnOut, 202: TurnOut, 409: Problem, 503: Problem, **PROBLEMS},
     openapi_extra={
         "responses": {200: {"description": "With stream: the turn's events.", "content": EVENT_STREAM}}
     },
 )
 async def submit_turn(request: HttpRequest, body: TurnIn, idempotency_key: IdempotencyKey = None) -> Any:
-    """Say something. Answers at once with the turn, or with its events where ``stream`` is true."""
+    """Say something. Answers at once with the turn (202: in the background), or with ``stream`` its events."""
     actor = actor_of(request)
     turn = await turns.submit(
         actor=actor,
@@ -57,10 +57,11 @@ async def submit_turn(request: HttpRequest, body: TurnIn, idempotency_key: Idemp
         session_id=body.session_id,
         agent=body.agent,
         idempotency=idempotency_of(idempotency_key, body),
+        background=body.background,
     )
     if body.stream:
         return sse.response_of(await turns.follow(actor=actor, turn_id=turn.id, after=0))
-    return Status(201, turn)
+    return Status(202 if body.background else 201, turn)
 
 
 @router.get("", response={200: Page[TurnOut], **PROBLEMS})

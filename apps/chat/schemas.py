@@ -20,6 +20,7 @@ class TurnIn(Body):
     session_id: Annotated[UUID | None, Field(description="Left out: a new session begins.")] = None
     agent: Annotated[Slug | None, Field(description="For a new session: the agent's slug.")] = None
     stream: Annotated[StrictBool, Field(description="True: answer with the turn's events.")] = False
+    background: Annotated[StrictBool, Field(description="True: a worker answers; nobody waits.")] = False
 
 
 class UsageOut(Schema):

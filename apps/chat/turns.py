@@ -12,9 +12,9 @@ from somaagent.agent.events import TurnCancelled, TurnCompleted, TurnEvent, Turn
 from somaagent.agent.messages import Usage
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.idempotency import Idempotency
-from somaagent.tenancy.scope import in_tenant
+from somaagent.tenancy.scope import in_database, in_tenant
 
-from . import host, selectors, services, stream
+from . import handover, host, selectors, services, stream
 from .models import OPEN_STATES, Turn, TurnState
 from .stream import Record
 
@@ -28,8 +28,9 @@ async def submit(
     session_id: UUID | None = None,
     agent: str | None = None,
     idempotency: Idempotency | None = None,
+    background: bool = False,
 ) -> Turn:
-    """Keep a user's message and begin to answer it in this process."""
+    """Keep a user's message and begin to answer it: in this process, or (``background``) in a worker."""
     turn, new = await in_tenant(
         actor.tenant_id,
         services.turn_submit,
@@ -39,7 +40,9 @@ async def submit(
         agent=agent,
         idempotency=idempotency,
     )
-    if new:
+    if new and background:
+        await in_database(handover.to_workers, turn.id, actor.tenant_id)
+    elif new:
         host.start(turn.id, actor.tenant_id)
     return turn
 

@@ -229,3 +229,10 @@ def test_agents_and_their_models_can_be_read(member):
     assert "secret_name" not in profile
     assert member.get("/agents/nobody").json()["code"] == "not_found"
     assert member.get("/model-profiles/none").json()["code"] == "not_found"
+
+
+def test_a_turn_in_the_background_is_accepted_and_waits_for_a_worker(member):
+    accepted = member.post("/turns", {"input": "say: later", "background": True})
+    assert (accepted.status_code, accepted.json()["state"]) == (202, "queued")
+    # This gateway has no worker beside it: nobody took the turn, so it ends at once.
+    assert member.post(f"/turns/{accepted.json()['id']}/cancel").json()["state"] == "cancelled"

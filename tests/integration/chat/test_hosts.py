@@ -177,3 +177,12 @@ def test_a_host_that_is_stopped_hands_its_turn_over_and_nothing_of_it_is_lost(ac
     assert seen == list(range(1, len(seen) + 1))
     assert after[-1].values()["text"] == " ".join(f"word{n}" for n in range(20))
     assert now(acme, turn).attempt == 2
+
+
+def test_a_turn_in_the_background_is_for_a_worker(acme):
+    waiting = valkey.blocking_client().llen("somaagent")
+    turn = run_coroutine(turns.submit(actor=acme.owner, text="say: no hurry", background=True))
+    assert now(acme, turn).state == TurnState.QUEUED
+    assert valkey.blocking_client().llen("somaagent") == waiting + 1
+    hosted(acme, turn)
+    assert now(acme, turn).output_message.text == "no hurry"
