@@ -49,7 +49,7 @@ LastEventId = Annotated[
     },
 )
 async def submit_turn(request: HttpRequest, body: TurnIn, idempotency_key: IdempotencyKey = None) -> Any:
-    """Say something. Answers at once with the turn (202: in the background), or with ``stream`` its events."""
+    """Say something. Answers at once with the turn (202: in the background), or its events (``stream``)."""
     actor = actor_of(request)
     turn = await turns.submit(
         actor=actor,
