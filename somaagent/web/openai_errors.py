@@ -20,7 +20,11 @@ logger = structlog.get_logger(__name__)
 
 # Where their clients look for another word or status than the platform's own.
 CODES = {"credential_missing": "invalid_api_key", "credential_refused": "invalid_api_key"}
-STATUSES = {"model_rate_limited": HTTPStatus.TOO_MANY_REQUESTS}
+STATUSES = {
+    "model_rate_limited": HTTPStatus.TOO_MANY_REQUESTS,
+    # Here the caller chooses what is asked, so what the model's server does not take is the caller's to mend.
+    "model_refused_request": HTTPStatus.BAD_REQUEST,
+}
 MOST_REASONS = 3
 
 

@@ -11,20 +11,6 @@ def user(text: str) -> list[Any]:
     return [{"role": "user", "content": text}]
 
 
-def agent_with(slug: str, instructions: str) -> None:
-    """An agent of the operator's tenant."""
-    from apps.sessions import selectors, services  # noqa: PLC0415 - Django is not configured before
-    from somaagent.tenancy.models import Tenant  # noqa: PLC0415 - as above
-    from somaagent.tenancy.scope import tenant_scope  # noqa: PLC0415 - as above
-
-    tenant = Tenant.objects.order_by("id")[0]
-    with tenant_scope(tenant.id):
-        profile = selectors.model_profile_read(slug="scripted")
-        services.agent_ensure(
-            tenant_id=tenant.id, slug=slug, name=slug, instructions=instructions, model_profile=profile
-        )
-
-
 def key_that_only_reads() -> str:
     from somaagent.tenancy.models import Tenant  # noqa: PLC0415 - Django is not configured before
     from tests import factories  # noqa: PLC0415 - as above
@@ -34,7 +20,7 @@ def key_that_only_reads() -> str:
 
 
 def another_tenant(model_url: str) -> tuple[str, str]:
-    """The slug of its agent, and a key of its owner."""
+    """The slug of its agent, which has to be terse, and a key of its owner."""
     from apps.sessions import services  # noqa: PLC0415 - Django is not configured before
     from somaagent.tenancy.scope import tenant_scope  # noqa: PLC0415 - as above
     from tests import factories  # noqa: PLC0415 - as above
@@ -45,7 +31,7 @@ def another_tenant(model_url: str) -> tuple[str, str]:
             tenant_id=other.tenant.id,
             slug="rival",
             name="Rival",
-            instructions="",
+            instructions="Be terse.",
             model_profile=other.agent.model_profile,
         )
     return "rival", factories.key_of(other.owner)

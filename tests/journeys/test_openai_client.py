@@ -13,7 +13,7 @@ import requests
 from pydantic import BaseModel
 
 from tests.journeys.gateway import Model
-from tests.journeys.openai_program import AGENT, agent_with, user
+from tests.journeys.openai_program import AGENT, another_tenant, user
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -52,9 +52,9 @@ def test_agents_are_models(client):
 
 
 def test_an_agent_answers_with_its_instructions_first(gateway, client):
-    gateway.in_database(lambda: agent_with("terse", "Be terse."))
-    answer = client.chat.completions.create(
-        model="terse",
+    slug, key = gateway.in_database(lambda: another_tenant(gateway.model.base_url))
+    answer = client.with_options(api_key=key).chat.completions.create(
+        model=slug,
         messages=[
             {"role": "developer", "content": "Speak English."},
             {"role": "user", "content": "Hello"},
@@ -65,7 +65,7 @@ def test_an_agent_answers_with_its_instructions_first(gateway, client):
             },
         ],
     )
-    assert (answer.object, answer.model) == ("chat.completion", "terse")
+    assert (answer.object, answer.model) == ("chat.completion", slug)
     (choice,) = answer.choices
     assert (choice.message.role, choice.message.content, choice.finish_reason) == (
         "assistant",

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
     ("behaviour", "expected", "status", "code"),
     [
         ("fail 500", openai.InternalServerError, 502, "model_failed"),
+        ("fail 400", openai.BadRequestError, 400, "model_refused_request"),
         ("fail 401", openai.InternalServerError, 502, "model_refused_key"),
         ("fail 429 7", openai.RateLimitError, 429, "model_rate_limited"),
         ("garbage", openai.InternalServerError, 502, "model_garbled"),
