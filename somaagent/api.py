@@ -1,4 +1,4 @@
-"""The REST API: ``/api/v1``, its document and its error answers."""
+"""The two HTTP APIs: ``/api/v1``, ours, with its document; ``/v1``, as clients of OpenAI's know it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema
 
 from apps.chat.api import router as chat
+from apps.chat.openai_api import StrictJson
+from apps.chat.openai_api import router as openai
 from apps.sessions.api import router as sessions
 from somaagent import __version__, problems
+from somaagent.web import openai_errors
 from somaagent.web.health import router as health
 from somaagent.web.security import Credential
 
@@ -45,3 +48,15 @@ api.add_router("", health, auth=None)
 api.add_router("", sessions)
 api.add_router("/turns", chat)
 problems.install(api)
+
+# OpenAI documents it, and their clients know it: it has no document here.
+openai_api = NinjaAPI(
+    title="SomaAgent, OpenAI-compatible",
+    version=__version__,
+    urls_namespace="openai-1",
+    openapi_url=None,
+    auth=Credential(),
+    parser=StrictJson(),
+)
+openai_api.add_router("", openai)
+openai_errors.install(openai_api)

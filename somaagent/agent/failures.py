@@ -54,6 +54,11 @@ def failed(reason: str, *, retry_after: float | None = None) -> SomaError:
     )
 
 
+def refused_request(reason: str) -> SomaError:
+    """What was asked is at fault: too long a conversation, say, or a wish that this model cannot fulfil."""
+    return failure("model_refused_request", f"The model server does not take this request: {reason}.")
+
+
 def refused_key(status: int) -> SomaError:
     return failure(
         "model_refused_key",

@@ -26,6 +26,7 @@ from somaagent.agent.ports import (
     ModelSettings,
     TextChunk,
     ToolResult,
+    ToolSchema,
     Toolset,
 )
 from somaagent.agent.toolsets import ValidatedToolset
@@ -39,9 +40,13 @@ async def run(
     toolset: Toolset,
     settings: ModelSettings,
     limits: Limits,
+    caller_tools: Sequence[ToolSchema] = (),
     done: int = 0,
 ) -> AsyncGenerator[AgentEvent, None]:
     """The events of a run, ``RunCompleted`` last.
+
+    ``caller_tools`` are shown to the model and run by the caller: a step that asks for one of them ends the
+    run, none of its calls is run here, and they stand in the message of its ``StepCompleted``.
 
     ``messages`` may end anywhere that a model can go on from: a run that was cut short goes on when the
     messages of its ``StepCompleted`` events are given again, with their number as ``done``. Raises
@@ -49,7 +54,13 @@ async def run(
     Closing the generator stops the model and the tools at once.
     """
     state = _Run(
-        model, ValidatedToolset(toolset), settings, limits, _Deadline(limits.seconds), list(messages)
+        model,
+        ValidatedToolset(toolset),
+        tuple(caller_tools),
+        settings,
+        limits,
+        _Deadline(limits.seconds),
+        list(messages),
     )
     used = Usage()
     for number in range(done + 1, limits.max_steps + 1):
@@ -58,7 +69,7 @@ async def run(
             async for event in events:
                 yield event
         used += step.usage
-        if not step.calls:
+        if not step.calls or state.hands_back(step):
             yield RunCompleted("".join(step.text), used, step.reason)
             return
     raise too_many_steps(limits.max_steps)
@@ -110,6 +121,7 @@ class _Deadline:
 class _Run:
     model: ChatModel
     toolset: ValidatedToolset
+    caller_tools: tuple[ToolSchema, ...]
     settings: ModelSettings
     limits: Limits
     deadline: _Deadline
@@ -122,6 +134,9 @@ class _Run:
             async for delta in deltas:
                 yield delta
         message = step.message()
+        if self.hands_back(step):
+            yield StepCompleted(step.number, message, (), step.usage, step.reason)
+            return
         results: dict[str, ToolFinished] = {}
         async with aclosing(self._call_tools(step)) as events:
             async for event in events:
@@ -132,9 +147,15 @@ class _Run:
         self.messages += (message, *replies)
         yield StepCompleted(step.number, message, replies, step.usage, step.reason)
 
+    def hands_back(self, step: _Step) -> bool:
+        """Whether the step asks for what only the caller can run."""
+        theirs = {tool.name for tool in self.caller_tools}
+        return any(call.name in theirs for call in step.calls)
+
     async def _ask(self, step: _Step) -> AsyncGenerator[TextDelta, None]:
         """The model's text as it comes; its calls, usage and reason go to ``step``."""
-        stream = self.model.stream(self.messages, tools=self.toolset.schemas(), settings=self.settings)
+        tools = (*self.toolset.schemas(), *self.caller_tools)
+        stream = self.model.stream(self.messages, tools=tools, settings=self.settings)
         async with aclosing(stream):
             while (chunk := await self.deadline.next(stream)) is not None:
                 if isinstance(chunk, TextChunk):

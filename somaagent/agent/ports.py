@@ -11,12 +11,21 @@ from somaagent.agent.messages import ModelMessage, ToolCall, Usage
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """How a model should write. ``None`` leaves the choice to the model's server."""
+    """How a model should write. ``None`` leaves the choice to the model's server.
+
+    ``response_format`` and ``tool_choice`` have the shapes that they have in OpenAI's chat completions.
+    """
 
     temperature: float | None = None
     top_p: float | None = None
     max_output_tokens: int | None = None
     stop: tuple[str, ...] = ()
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    response_format: Mapping[str, Any] | None = None
+    tool_choice: str | Mapping[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +56,13 @@ ModelChunk = TextChunk | ToolCallChunk | FinishChunk
 
 @dataclass(frozen=True, slots=True)
 class ToolSchema:
-    """A tool as a model sees it. ``parameters`` is the JSON Schema of its arguments, an object."""
+    """A tool as a model sees it. ``parameters`` is the JSON Schema of its arguments, an object; ``strict``
+    asks the model's server to hold the model to it."""
 
     name: str
     description: str
     parameters: Mapping[str, Any]
+    strict: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

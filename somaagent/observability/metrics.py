@@ -30,14 +30,22 @@ _LONG = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 300.0, 60
 
 TURNS = Counter("soma_turns_total", "Turns that ended, by their last state.", ["state"])
 TURN_SECONDS = Histogram("soma_turn_seconds", "From a turn's claim to its end.", buckets=_LONG)
+COMPLETIONS = Counter("soma_completions_total", "Chat completions that ended, by how.", ["state"])
+COMPLETION_SECONDS = Histogram(
+    "soma_completion_seconds", "From a chat completion's request to its end.", buckets=_LONG
+)
 FIRST_TOKEN_SECONDS = Histogram(
-    "soma_first_token_seconds", "From a turn's submission to the first text of its answer.", buckets=_SHORT
+    "soma_first_token_seconds",
+    "From a turn's submission, or a chat completion's request, to the first text of its answer.",
+    buckets=_SHORT,
 )
 MODEL_TOKENS = Counter(
     "soma_model_tokens_total", "Tokens that models counted; kind: input, cached, output, reasoning.", ["kind"]
 )
 # A process that died has no streams any more, so its share must vanish with it.
-STREAMS_OPEN = Gauge("soma_streams_open", "Clients that follow a turn now.", multiprocess_mode="livesum")
+STREAMS_OPEN = Gauge(
+    "soma_streams_open", "Clients that follow a turn or a chat completion now.", multiprocess_mode="livesum"
+)
 # Only the orchestrator knows; the newest value counts, whichever of its lives it is from.
 SERVICE_UP = Gauge(
     "soma_service_up", "1 while a service is healthy.", ["service"], multiprocess_mode="mostrecent"

@@ -1,4 +1,4 @@
-"""Answers outside every view: problem+json for programs, a plain page for people."""
+"""Answers outside every view: for programs problem+json, or what OpenAI's clients know; for people a page."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 
 from somaagent.problems import problem
+
+from . import openai_errors
 
 PROGRAMS = ("/api/", "/v1/", "/healthz", "/readyz", "/metrics")
 
@@ -53,6 +55,8 @@ def csrf_failed(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def _answer(request: HttpRequest, status: HTTPStatus, code: str, detail: str) -> HttpResponse:
+    if openai_errors.is_ours(request.path):
+        return openai_errors.answer(status, code, detail)
     if request.path.startswith(PROGRAMS):
         return problem(request, status, code, detail)
     facts = {"status": status.value, "title": status.phrase, "detail": detail}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import openai
 import pytest
 from django.db import connection
 from playwright.sync_api import Browser, sync_playwright
@@ -51,3 +52,16 @@ def browser() -> Iterator[Browser]:
         running = playwright.chromium.launch(executable_path=chromium.path(), args=chromium.FLAGS)
         yield running
         running.close()
+
+
+@pytest.fixture(scope="module")
+def key(gateway: Gateway) -> str:
+    """An API key of a newcomer."""
+    return gateway.newcomer(one_time=False).api_key
+
+
+@pytest.fixture
+def client(gateway: Gateway, key: str) -> openai.OpenAI:
+    """The official client of OpenAI's API, in front of a model that remembers nothing."""
+    gateway.model.reset()
+    return openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=key, max_retries=0)

@@ -42,6 +42,12 @@ def request_body(
         "top_p": settings.top_p,
         "max_tokens": settings.max_output_tokens,
         "stop": list(settings.stop) or None,
+        "seed": settings.seed,
+        "presence_penalty": settings.presence_penalty,
+        "frequency_penalty": settings.frequency_penalty,
+        "response_format": settings.response_format,
+        "tool_choice": settings.tool_choice,
+        "parallel_tool_calls": settings.parallel_tool_calls,
     }
     body.update((name, value) for name, value in chosen.items() if value is not None)
     return orjson.dumps(body)
@@ -67,7 +73,13 @@ def _message(message: ModelMessage) -> dict[str, Any]:
 
 
 def _tool(tool: ToolSchema) -> dict[str, Any]:
-    function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
+    function: dict[str, Any] = {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": dict(tool.parameters),
+    }
+    if tool.strict is not None:
+        function["strict"] = tool.strict
     return {"type": "function", "function": function}
 
 

@@ -13,6 +13,12 @@ from somaagent.agent import failures
 from somaagent.agent.models.chat_completions import told_reason
 from somaagent.errors import SomaError
 
+_NOT_TAKEN = {
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+}
+
 
 def refusal(
     status: int, headers: Mapping[str, str], body: bytes, *, model: str, secret: str | None
@@ -28,8 +34,14 @@ def refusal(
         return failures.rate_limited(retry_after(headers))
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return failures.failed(f"it redirects (status {status}), and the profile must name the final address")
+    return _with_reason(status, headers, body, secret)
+
+
+def _with_reason(status: int, headers: Mapping[str, str], body: bytes, secret: str | None) -> SomaError:
     reason = _reason(body, secret)
     said = f"status {status}, {reason}" if reason else f"status {status}"
+    if status in _NOT_TAKEN:
+        return failures.refused_request(said)
     return failures.failed(said, retry_after=retry_after(headers))
 
 

@@ -159,6 +159,32 @@ async def test_a_run_that_was_cut_short_goes_on_from_its_completed_steps(bench: 
     assert kitchen.most_boiling == 0
 
 
+async def test_tools_of_the_caller_are_handed_back_and_not_run(bench: Bench):
+    kitchen = Kitchen()
+    events = [
+        event
+        async for event in run(
+            says(calls(("dine", {"guests": 2}), ("boil", {"minutes": 1}))),
+            model=bench.model(),
+            toolset=kitchen,
+            settings=ModelSettings(),
+            limits=Limits(seconds=20),
+            caller_tools=[ToolSchema("dine", "Serves dinner.", {"type": "object"}, strict=True)],
+        )
+    ]
+    *_, step, done = events
+    assert isinstance(step, StepCompleted)
+    assert isinstance(done, RunCompleted)
+    assert [(call.name, json.loads(call.arguments)) for call in step.message.tool_calls] == [
+        ("dine", {"guests": 2}),
+        ("boil", {"minutes": 1}),
+    ]
+    assert (step.results, done.finish_reason, kitchen.most_boiling) == ((), "tool_calls", 0)
+    [asked] = await bench.requests()
+    assert [tool["function"]["name"] for tool in asked["body"]["tools"]] == ["boil", "burn", "wait", "dine"]
+    assert asked["body"]["tools"][-1]["function"]["strict"] is True
+
+
 async def test_limits_end_a_run_with_a_reason(bench: Bench):
     endless = "\nthen ".join([calls(("boil", {"minutes": 1}))] * 4)
     slow = "slow 0.05: " + "word " * 100

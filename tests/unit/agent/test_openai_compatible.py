@@ -103,7 +103,7 @@ async def test_reasoning_is_not_part_of_the_answer(bench: Bench):
         ("fail 404", "model_not_found"),
         ("fail 408", "model_timeout"),
         ("fail 429", "model_rate_limited"),
-        ("fail 400", "model_failed"),
+        ("fail 400", "model_refused_request"),
         ("fail 500", "model_failed"),
         ("fail 504", "model_timeout"),
         ("redirect", "model_failed"),

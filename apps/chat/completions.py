@@ -1,0 +1,171 @@
+"""Chat completions: an agent answers a conversation that its caller keeps. Nothing is stored or resumed.
+
+The engine, the way to the model and the limits are those of a turn; it has no session, row or event stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import structlog
+from django.conf import settings
+
+from apps.sessions import selectors as sessions
+from apps.sessions.selectors import Conversation
+from somaagent.agent.coalesce import coalesce
+from somaagent.agent.events import AgentEvent, RunCompleted, StepStarted, TextDelta
+from somaagent.agent.limits import Limits
+from somaagent.agent.loop import run
+from somaagent.agent.messages import ModelMessage, Usage
+from somaagent.agent.ports import ModelSettings, ToolSchema
+from somaagent.agent.toolsets import EmptyToolset
+from somaagent.errors import Kind, SomaError
+from somaagent.observability import metrics
+from somaagent.tenancy.actor import Actor
+from somaagent.tenancy.scope import in_tenant
+
+from . import reach
+from .runner import COALESCE_SECONDS, KEY_REFUSED
+
+if TYPE_CHECKING:
+    from apps.sessions.models import Agent
+
+logger = structlog.get_logger(__name__)
+
+SLUG = re.compile(r"[-a-zA-Z0-9_]{1,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a caller wants: an agent by its slug, the conversation, how to write, tools of the caller."""
+
+    agent: str
+    messages: Sequence[ModelMessage]
+    settings: ModelSettings
+    tools: Sequence[ToolSchema] = ()
+
+
+def agent_named(*, slug: str) -> Agent:
+    """The tenant's agent. Raises ``model_not_found``: callers know agents as models."""
+    agent = sessions.agent_list().filter(slug=slug).first() if SLUG.fullmatch(slug) else None
+    if agent is None:
+        raise SomaError(
+            Kind.NOT_FOUND,
+            "model_not_found",
+            f"There is no model {slug[:80]!r} here: GET /v1/models lists the agents that answer.",
+            field="body.model",
+        )
+    return agent
+
+
+async def begin(*, actor: Actor, asked: Asked) -> AsyncGenerator[AgentEvent, None]:
+    """The run's events, once the first of the answer is there: a model that fails before fails this call.
+
+    Closing the generator stops the model at once.
+    """
+    _check(asked.messages)
+    agent = await in_tenant(actor.tenant_id, agent_named, slug=asked.agent)
+    return await _begun(_counted(agent, asked))
+
+
+def _check(messages: Sequence[ModelMessage]) -> None:
+    """Each message may be as long as one that a user sends in a session."""
+    most = settings.MESSAGE_MAX_CHARS
+    for number, message in enumerate(messages):
+        if len(message.text) > most:
+            raise SomaError(
+                Kind.TOO_LARGE,
+                "message_too_long",
+                f"A message may have {most} characters; this one has {len(message.text)}.",
+                field=f"body.messages[{number}].content",
+            )
+
+
+async def _begun(events: AsyncGenerator[AgentEvent, None]) -> AsyncGenerator[AgentEvent, None]:
+    """The same events, the first of them awaited already."""
+    first = await anext(events)
+
+    async def all_of_them() -> AsyncGenerator[AgentEvent, None]:
+        async with aclosing(events):
+            yield first
+            async for event in events:
+                yield event
+
+    return all_of_them()
+
+
+async def _counted(agent: Agent, asked: Asked) -> AsyncGenerator[AgentEvent, None]:
+    """What the engine says about the answer, and the log and the metrics of how it ended."""
+    started = time.monotonic()
+    state, usage, waiting = "failed", Usage(), True
+    error: SomaError | None = None
+    try:
+        async with aclosing(_events(agent, asked)) as events:
+            async for event in events:
+                if waiting and isinstance(event, TextDelta):
+                    metrics.FIRST_TOKEN_SECONDS.observe(time.monotonic() - started)
+                    waiting = False
+                if isinstance(event, RunCompleted):
+                    state, usage = "completed", event.usage
+                yield event
+    except SomaError as raised:
+        error = raised
+        raise
+    except (asyncio.CancelledError, GeneratorExit):
+        state = state if state == "completed" else "stopped"
+        raise
+    finally:
+        _record(agent, state, time.monotonic() - started, usage, error)
+
+
+async def _events(agent: Agent, asked: Asked) -> AsyncGenerator[AgentEvent, None]:
+    conversation = Conversation(agent.instructions, agent.model_profile, [])
+    told = [ModelMessage("system", agent.instructions)] if agent.instructions else []
+    events = run(
+        [*told, *asked.messages],
+        model=await reach.model_for(conversation),
+        toolset=EmptyToolset(),
+        settings=_within(agent, asked.settings),
+        limits=Limits(seconds=settings.TURN_TIMEOUT_SECONDS),
+        caller_tools=asked.tools,
+    )
+    try:
+        async with aclosing(coalesce(events, COALESCE_SECONDS)) as coalesced:
+            async for event in coalesced:
+                if not isinstance(event, StepStarted):
+                    yield event
+    except SomaError as error:
+        if error.code == KEY_REFUSED:
+            reach.key_refused(conversation)
+        raise
+
+
+def _within(agent: Agent, wanted: ModelSettings) -> ModelSettings:
+    """The caller's wishes, with the profile's for what is left open and its limit on the output."""
+    profile = agent.model_profile
+    most = profile.max_output_tokens
+    return replace(
+        wanted,
+        temperature=profile.temperature if wanted.temperature is None else wanted.temperature,
+        max_output_tokens=min(wanted.max_output_tokens or most, most),
+    )
+
+
+def _record(agent: Agent, state: str, seconds: float, usage: Usage, error: SomaError | None) -> None:
+    metrics.COMPLETIONS.labels(state=state).inc()
+    metrics.COMPLETION_SECONDS.observe(seconds)
+    for kind, count in usage.data().items():
+        metrics.MODEL_TOKENS.labels(kind=kind.removesuffix("_tokens")).inc(count)
+    logger.info(
+        "completion.finished",
+        agent=agent.slug,
+        state=state,
+        seconds=round(seconds, 3),
+        error=error.code if error else None,
+    )

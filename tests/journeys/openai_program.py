@@ -1,0 +1,37 @@
+"""What the journeys of programs written for OpenAI's API have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+AGENT = "assistant"
+
+
+def user(text: str) -> list[Any]:
+    return [{"role": "user", "content": text}]
+
+
+def key_that_only_reads() -> str:
+    from somaagent.tenancy.models import Tenant  # noqa: PLC0415 - Django is not configured before
+    from tests import factories  # noqa: PLC0415 - as above
+
+    reader = factories.person("reader", Tenant.objects.order_by("id")[0])
+    return factories.key_of(reader, scopes=["read"])
+
+
+def another_tenant(model_url: str) -> tuple[str, str]:
+    """The slug of its agent, which has to be terse, and a key of its owner."""
+    from apps.sessions import services  # noqa: PLC0415 - Django is not configured before
+    from somaagent.tenancy.scope import tenant_scope  # noqa: PLC0415 - as above
+    from tests import factories  # noqa: PLC0415 - as above
+
+    other = factories.organisation("rivals", model_url=model_url)
+    with tenant_scope(other.tenant.id):
+        services.agent_ensure(
+            tenant_id=other.tenant.id,
+            slug="rival",
+            name="Rival",
+            instructions="Be terse.",
+            model_profile=other.agent.model_profile,
+        )
+    return "rival", factories.key_of(other.owner)
