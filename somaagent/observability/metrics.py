@@ -36,6 +36,14 @@ FIRST_TOKEN_SECONDS = Histogram(
 MODEL_TOKENS = Counter(
     "soma_model_tokens_total", "Tokens that models counted; kind: input, cached, output, reasoning.", ["kind"]
 )
+MODEL_RETRIES = Counter(
+    "soma_model_retries_total", "Requests to a model that were sent again, by its profile.", ["profile"]
+)
+MODEL_FALLBACKS = Counter(
+    "soma_model_fallbacks_total",
+    "Times that a model failed and another was asked, by its profile.",
+    ["profile"],
+)
 # A process that died has no streams any more, so its share must vanish with it.
 STREAMS_OPEN = Gauge("soma_streams_open", "Clients that follow a turn now.", multiprocess_mode="livesum")
 # Only the orchestrator knows; the newest value counts, whichever of its lives it is from.
