@@ -92,7 +92,7 @@ class ModelProfile(TenantOwned):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["tenant", "slug"], name="model_profile_slug"),
             models.CheckConstraint(
-                # An absent price passes: what is compared with NULL is unknown, and only the false is refused.
+                # An absent price passes: a check refuses only what is false, and NULL makes it unknown.
                 condition=models.Q(*((f"{price}__gte", 0) for price in PRICES)),
                 name="model_profile_prices_not_negative",
             ),
