@@ -38,7 +38,12 @@ def organisation(name: str = "acme", *, model_url: str = "http://model.invalid/v
     tenant = tenancy.tenant_create(slug=f"{name}-{next(_numbers)}", name=name.title())
     with tenant_scope(tenant.id):
         profile = sessions.model_profile_ensure(
-            tenant_id=tenant.id, slug="scripted", name="Scripted", base_url=model_url, model="scripted"
+            tenant_id=tenant.id,
+            slug="scripted",
+            name="Scripted",
+            base_url=model_url,
+            model="scripted",
+            max_retries=0,
         )
         agent = sessions.agent_ensure(
             tenant_id=tenant.id,

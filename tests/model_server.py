@@ -1,4 +1,5 @@
-"""A model server that does what it is told: a real HTTP server that speaks OpenAI's chat completions.
+"""A model server that does what it is told: a real HTTP server that speaks OpenAI's chat completions
+and Anthropic's messages (see ``tests.model_dialects``).
 
 What it does is written in the last user message, or in a script that ``POST /_script`` leaves for the next
 requests:
@@ -6,6 +7,7 @@ requests:
 ``say: TEXT``                       streams TEXT word by word (so does any other message, as ``You said: …``)
 ``slow SECONDS: TEXT``              the same, with a pause before each word
 ``think: TEXT``                     some reasoning first, then TEXT
+``mull``                            some reasoning, then the connection closes
 ``whole: TEXT``                     one JSON answer, though a stream was asked for
 ``calls: [{"name", "arguments"}]``  asks for tools; once their results are there, it repeats them
 ``fail STATUS [SECONDS]``           a status, with Retry-After when SECONDS are given
@@ -23,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import json
 import re
 import socket
@@ -37,7 +40,8 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-MODEL = "scripted"
+from tests.model_dialects import MODEL, Answer, Completion, Message
+
 MAX_BODY = 64 * 1024 * 1024
 FOREVER = 3600.0
 
@@ -46,74 +50,17 @@ def loopback() -> str:
     return str(socket.getaddrinfo(None, 0, socket.AF_INET)[0][4][0])
 
 
-@dataclass
-class Answer:
-    """One request being answered."""
-
-    request: web.Request
-    body: dict[str, Any]
-    streams: bool
-    written: int = 0
-    response: web.StreamResponse | None = None
-
-    async def open(self, content_type: str = "text/event-stream") -> web.StreamResponse:
-        if self.response is None:
-            self.response = web.StreamResponse(headers={"Content-Type": content_type})
-            await self.response.prepare(self.request)
-        return self.response
-
-    async def send(self, delta: dict[str, Any], reason: str | None = None) -> None:
-        await self.event({"choices": [{"index": 0, "delta": delta, "finish_reason": reason}], "usage": None})
-
-    async def event(self, data: dict[str, Any]) -> None:
-        response = await self.open()
-        event = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": MODEL, **data}
-        await response.write(b"data: " + orjson.dumps(event) + b"\n\n")
-
-    async def words(self, text: str, pause: float = 0.0, limit: int | None = None) -> None:
-        for word in re.findall(r"\s*\S+|\s+$", text)[:limit]:
-            if pause:
-                await asyncio.sleep(pause)
-            self.written += 1
-            await self.send({"content": word})
-
-    def usage(self) -> dict[str, Any]:
-        read = sum(len(str(message.get("content") or "").split()) for message in self.body["messages"])
-        return {
-            "prompt_tokens": read,
-            "completion_tokens": self.written,
-            "total_tokens": read + self.written,
-            "prompt_tokens_details": {"cached_tokens": read // 2},
-            "completion_tokens_details": {"reasoning_tokens": 0},
-        }
-
-    async def end(self, reason: str = "stop") -> None:
-        await self.send({}, reason)
-        await self.event({"choices": [], "usage": self.usage()})
-        response = await self.open()
-        await response.write(b"data: [DONE]\n\n")
-        await response.write_eof()
-
-
-def directive(body: dict[str, Any]) -> str:
+def directive(said: list[tuple[str, str]]) -> str:
     """What the last user message tells this model call of a run to do."""
-    messages = body["messages"]
-    last = max((i for i, message in enumerate(messages) if message["role"] == "user"), default=-1)
+    last = max((i for i, (role, _) in enumerate(said) if role == "user"), default=-1)
     if last < 0:
         return "say: Nobody asked anything."
-    steps = re.split(r"\nthen ", _text(messages[last]["content"]))
-    since = messages[last + 1 :]
-    number = sum(message["role"] == "assistant" for message in since)
+    steps = re.split(r"\nthen ", said[last][1])
+    since = said[last + 1 :]
+    number = sum(role == "assistant" for role, _ in since)
     if number >= len(steps):
-        results = [message["content"] for message in since if message["role"] == "tool"]
-        return "say: " + " | ".join(results)
+        return "say: " + " | ".join(text for role, text in since if role == "tool")
     return str(steps[number].strip())
-
-
-def _text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    return " ".join(part.get("text", "") for part in content or ())
 
 
 async def say(answer: Answer, text: str) -> None:
@@ -131,34 +78,29 @@ async def slow(answer: Answer, seconds: str, text: str) -> None:
 
 async def think(answer: Answer, text: str) -> None:
     for word in ("Let", " me", " see"):
-        await answer.send({"reasoning_content": word})
+        await answer.think(word)
     await say(answer, text)
 
 
+async def mull(answer: Answer) -> None:
+    await answer.think("Hm")
+    await drop(answer)
+
+
 async def whole(answer: Answer, text: str) -> None:
-    answer.written = len(text.split())
-    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
-    body = {"id": "chatcmpl-1", "object": "chat.completion", "model": MODEL, "choices": [choice]}
-    answer.response = web.json_response(body | {"usage": answer.usage()})
+    answer.whole(text)
 
 
 async def calls(answer: Answer, wanted: str) -> None:
     for index, call in enumerate(json.loads(wanted)):
         arguments = call["arguments"]
         text = arguments if isinstance(arguments, str) else json.dumps(arguments)
-        start = {"name": call["name"], "arguments": ""}
-        await answer.send({"tool_calls": [{"index": index, "id": f"call_{index}", "function": start}]})
-        for piece in (text[: len(text) // 2], text[len(text) // 2 :]):
-            answer.written += 1
-            await answer.send({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
-    await answer.end("tool_calls")
+        await answer.call(index, call["name"], (text[: len(text) // 2], text[len(text) // 2 :]))
+    await answer.end(calls=True)
 
 
 async def fail(answer: Answer, status: str, seconds: str | None) -> None:
-    headers = {"Retry-After": seconds} if seconds else {}
-    key = answer.request.headers.get("Authorization", "nothing").removeprefix("Bearer ")
-    error = {"error": {"message": f"told to fail, asked with {key}", "type": "server_error"}}
-    answer.response = web.json_response(error, status=int(status), headers=headers)
+    answer.fail(int(status), {"Retry-After": seconds} if seconds else {})
 
 
 async def hang(answer: Answer, after: str | None) -> None:
@@ -169,6 +111,10 @@ async def hang(answer: Answer, after: str | None) -> None:
 
 async def cut(answer: Answer, after: str) -> None:
     await answer.words("word " * int(after), limit=int(after))
+    await drop(answer)
+
+
+async def drop(answer: Answer) -> None:
     await answer.open()
     transport = answer.request.transport
     if transport is not None:
@@ -177,13 +123,12 @@ async def cut(answer: Answer, after: str) -> None:
 
 async def long(answer: Answer, characters: str) -> None:
     for _ in range(int(characters) // 1000):
-        await answer.send({"content": "x" * 1000})
+        await answer.text("x" * 1000)
     await answer.end()
 
 
 async def garbage(answer: Answer) -> None:
-    response = await answer.open()
-    await response.write(b"data: {this is not JSON}\n\n")
+    await answer.line(b"data: {this is not JSON}")
 
 
 async def noise(answer: Answer) -> None:
@@ -198,7 +143,7 @@ async def page(answer: Answer) -> None:
 
 
 async def error(answer: Answer, text: str) -> None:
-    await answer.event({"error": {"message": text, "type": "server_error"}})
+    await answer.error(text)
 
 
 async def redirect(answer: Answer) -> None:
@@ -211,6 +156,7 @@ PERFORM: tuple[tuple[re.Pattern[str], Callable[..., Awaitable[None]]], ...] = tu
         (r"say: ?(.*)", say),
         (r"slow ([\d.]+): ?(.*)", slow),
         (r"think: ?(.*)", think),
+        (r"mull", mull),
         (r"whole: ?(.*)", whole),
         (r"calls: ?(.*)", calls),
         (r"fail (\d{3})(?: (\S.*))?", fail),
@@ -234,16 +180,20 @@ class Book:
     requests: list[dict[str, Any]] = field(default_factory=list)
     script: deque[str] = field(default_factory=deque)
 
-    async def complete(self, request: web.Request) -> web.StreamResponse:
-        if self.key is not None and request.headers.get("Authorization") != f"Bearer {self.key}":
+    def speaking(self, dialect: type[Answer]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        return functools.partial(self.complete, dialect)
+
+    async def complete(self, dialect: type[Answer], request: web.Request) -> web.StreamResponse:
+        if self.key is not None and dialect.key(request) != self.key:
             return web.json_response({"error": {"message": "Incorrect API key"}}, status=401)
         body = orjson.loads(await request.read())
-        told = self.script.popleft() if self.script else directive(body)
+        answer = dialect(request, body)
+        told = self.script.popleft() if self.script else directive(answer.said())
         entry = {"body": body, "told": told, "state": "open"}
         entry["authorization"] = request.headers.get("Authorization")
+        entry["headers"] = dict(request.headers)
         entry["peer"] = str(request.transport and request.transport.get_extra_info("peername"))
         self.requests.append(entry)
-        answer = Answer(request, body, bool(body.get("stream")))
         try:
             await perform(answer, told)
         except (asyncio.CancelledError, ConnectionError):
@@ -287,7 +237,8 @@ def application(key: str | None = None) -> web.Application:
     app.add_routes(
         [
             web.get("/v1/models", book.list_models),
-            web.post("/v1/chat/completions", book.complete),
+            web.post("/v1/chat/completions", book.speaking(Completion)),
+            web.post("/v1/messages", book.speaking(Message)),
             web.get("/_requests", book.show),
             web.post("/_reset", book.reset),
             web.post("/_script", book.set_script),

@@ -1,21 +1,35 @@
-"""From a stored model profile to a model that can be asked."""
+"""From stored model profiles to a model that can be asked."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import weakref
 from typing import TYPE_CHECKING
 
 import aiohttp
+import structlog
 from django.conf import settings
 
-from somaagent.agent.models.openai_compatible import OpenAICompatible, Timeouts
+from somaagent.agent.failures import ModelError, failure
+from somaagent.agent.models.adapter import Adapter
+from somaagent.agent.models.anthropic import Anthropic
+from somaagent.agent.models.connection import Timeouts
+from somaagent.agent.models.fallback import Candidate, FallbackModel
+from somaagent.agent.models.openai_compatible import OpenAICompatible
+from somaagent.agent.models.retrying import RetryingModel, RetryPolicy
 from somaagent.agent.models.session import open_session
-from somaagent.agent.ports import ChatModel
-from somaagent.errors import Kind, SomaError
+from somaagent.agent.ports import ChatModel, ModelSettings
+from somaagent.observability import metrics
 
 if TYPE_CHECKING:
+    from apps.sessions.models import ModelProfile
     from apps.sessions.selectors import Conversation
+
+logger = structlog.get_logger(__name__)
+
+ADAPTERS: dict[str, type[Adapter]] = {"openai_compatible": OpenAICompatible, "anthropic": Anthropic}
+KEY_REFUSED = "model_refused_key"
 
 _sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = (
     weakref.WeakKeyDictionary()
@@ -31,9 +45,39 @@ def _session() -> aiohttp.ClientSession:
 
 
 async def model_for(conversation: Conversation) -> ChatModel:
-    """The model of the conversation's profile. Raises ``model_secret_missing``."""
-    profile = conversation.profile
-    return OpenAICompatible(
+    """The model of the conversation's profile, with the retries and the fallbacks that it names.
+
+    It raises the models' failures when it is asked, ``model_secret_missing`` too.
+    """
+    profiles = {profile.slug: profile for profile in (conversation.profile, *conversation.fallbacks)}
+    candidates = [
+        Candidate(
+            slug,
+            functools.partial(_patient_model, profile),
+            None if profile is conversation.profile else _settings(profile),
+        )
+        for slug, profile in profiles.items()
+    ]
+
+    def failed(candidate: Candidate, error: ModelError, following: Candidate | None) -> None:
+        if error.code == KEY_REFUSED:
+            _forget_key(profiles[candidate.name])
+        if following is not None:
+            metrics.MODEL_FALLBACKS.labels(profile=candidate.name).inc()
+            logger.warning(
+                "model.fallback",
+                profile=candidate.name,
+                fallback=following.name,
+                error=error.code,
+                reason=error.message,
+            )
+
+    return FallbackModel(candidates, on_failure=failed)
+
+
+async def open_model(profile: ModelProfile) -> ChatModel:
+    """The model of one profile alone, asked once. Raises ``model_secret_missing`` and the adapter's."""
+    return ADAPTERS[profile.protocol](
         base_url=profile.base_url,
         model=profile.model,
         api_key=await _api_key(profile.secret_name) if profile.secret_name else None,
@@ -46,17 +90,33 @@ async def model_for(conversation: Conversation) -> ChatModel:
     )
 
 
+async def _patient_model(profile: ModelProfile) -> ChatModel:
+    def retried(error: ModelError, wait: float) -> None:
+        metrics.MODEL_RETRIES.labels(profile=profile.slug).inc()
+        logger.info("model.retry", profile=profile.slug, error=error.code, wait=round(wait, 3))
+
+    policy = RetryPolicy(profile.max_retries, profile.max_retry_wait_seconds)
+    return RetryingModel(await open_model(profile), policy, on_retry=retried)
+
+
+def _settings(profile: ModelProfile) -> ModelSettings:
+    return ModelSettings(temperature=profile.temperature, max_output_tokens=profile.max_output_tokens)
+
+
 def key_refused(conversation: Conversation) -> None:
     """The model's server refused the key: the next turn reads it from Vault anew."""
-    settings.SECRETS.forget(conversation.profile.secret_name)
+    _forget_key(conversation.profile)
+
+
+def _forget_key(profile: ModelProfile) -> None:
+    settings.SECRETS.forget(profile.secret_name)
 
 
 async def _api_key(secret_name: str) -> str:
     try:
         key: str = await asyncio.to_thread(settings.SECRETS.read, secret_name, "api_key")
     except settings.SECRETS.Error as error:
-        raise SomaError(
-            Kind.UPSTREAM,
+        raise failure(
             "model_secret_missing",
             "The model's key cannot be read from Vault. "
             f"An operator sets it with: manage.py secret set {secret_name}",

@@ -7,7 +7,6 @@ import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from apps.sessions.selectors import Conversation
 from somaagent.agent.messages import ModelMessage
 from somaagent.agent.ports import ModelSettings, TextChunk
 from somaagent.errors import Kind, SomaError
@@ -40,7 +39,7 @@ async def try_model(profile: ModelProfile) -> str:
 
 
 async def _first_word(profile: ModelProfile) -> str:
-    model = await reach.model_for(Conversation("", profile, []))
+    model = await reach.open_model(profile)
     async with aclosing(
         model.stream(QUESTION, settings=ModelSettings(max_output_tokens=FEW_TOKENS))
     ) as chunks:

@@ -12,17 +12,26 @@ from unfold.decorators import display
 from somaagent.tenancy.admin import ReadOnlyAdmin, TenantOwnedAdmin
 from somaagent.tenancy.admin_forms import TenantOwnedForm
 
-from .models import Agent, Message, ModelProfile, Session
+from .models import PRICES, Agent, Message, ModelProfile, Session
 
-WHAT = "A way to reach a model: any server that speaks the OpenAI protocol, your own too."
+WHAT = "A way to reach a model: any server that speaks the OpenAI or the Anthropic protocol, your own too."
 WHERE = (
-    "The base URL is what stands before “/chat/completions”. Ollama: http://HOST:11434/v1. llama.cpp: "
-    "http://HOST:8080/v1. OpenAI: https://api.openai.com/v1. Anthropic: https://api.anthropic.com/v1. "
-    "Google: https://generativelanguage.googleapis.com/v1beta/openai."
+    "OpenAI-compatible: the base URL is what stands before “/chat/completions”. Ollama: "
+    "http://HOST:11434/v1. llama.cpp: http://HOST:8080/v1. OpenAI: https://api.openai.com/v1. "
+    "Google: https://generativelanguage.googleapis.com/v1beta/openai. "
+    "Anthropic has a protocol of its own, at https://api.anthropic.com."
 )
 KEY = (
     "Keys live in Vault alone. Choose a name here, for example models/openai, and set it on the server with: "
     "manage.py secret set models/openai (it asks for the key). Leave it empty for a server that needs none."
+)
+FAILS = (
+    "It is asked again when it is busy (429), failing (5xx) or cannot be reached. When that did not help, or "
+    "would not, the fallback answers in its place, and its own fallback after it."
+)
+COSTS = (
+    "Kept with the profile, in the currency in which you pay. Empty: not known. Nothing is calculated from "
+    "them yet."
 )
 
 
@@ -33,6 +42,7 @@ class ModelProfileAdmin(TenantOwnedAdmin):
     list_filter = ("protocol",)
     search_fields = ("name", "slug", "model", "base_url")
     prepopulated_fields = {"slug": ("name",)}
+    autocomplete_fields = ("fallback",)
     readonly_fields = ("created_at",)
     fieldsets = (
         (
@@ -58,6 +68,11 @@ class ModelProfileAdmin(TenantOwnedAdmin):
         ),
         ("How it answers", {"fields": (("max_output_tokens", "temperature"),)}),
         ("Patience, in seconds", {"fields": ("connect_seconds", "first_token_seconds", "idle_seconds")}),
+        (
+            "When it fails before its first token",
+            {"fields": (("max_retries", "max_retry_wait_seconds"), "fallback"), "description": FAILS},
+        ),
+        ("Prices of a million tokens", {"fields": (PRICES,), "description": COSTS}),
         ("Record", {"fields": ("created_at",), "classes": ("collapse",)}),
     )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator, URLValidator
 from django.db import models
 
@@ -12,14 +13,30 @@ from somaagent.tenancy.fields import IdempotentCreate, TenantOwned
 
 SECRET_NAME = RegexValidator(r"^models/[a-z0-9][a-z0-9-]{0,62}$", "Write it as models/<name>.")
 SECONDS = [MinValueValidator(0.1), MaxValueValidator(3600)]
+PRICES = ("input_price", "cached_price", "output_price", "reasoning_price")
+MOST_RETRIES = 10
+MOST_FALLBACKS = 4
 
 
 class Protocol(models.TextChoices):
     OPENAI_COMPATIBLE = "openai_compatible", "OpenAI-compatible"
+    ANTHROPIC = "anthropic", "Anthropic"
+
+
+def _price(verbose_name: str, help_text: str) -> models.DecimalField[Any, Any]:
+    return models.DecimalField(
+        verbose_name,
+        max_digits=12,
+        decimal_places=6,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0)],
+        help_text=help_text,
+    )
 
 
 class ModelProfile(TenantOwned):
-    """A way to reach a model."""
+    """A way to reach a model. Prices are for a million tokens, in whatever currency its operator pays."""
 
     slug = models.SlugField(max_length=63)
     name = models.CharField(max_length=200)
@@ -28,7 +45,7 @@ class ModelProfile(TenantOwned):
         "base URL",
         max_length=500,
         validators=[URLValidator(schemes=["http", "https"])],
-        help_text="Up to and with the version, for example https://api.openai.com/v1",
+        help_text="For example https://api.openai.com/v1 or https://api.anthropic.com",
     )
     model = models.CharField(max_length=200, help_text="The model's name at that server.")
     secret_name = models.CharField(
@@ -47,15 +64,63 @@ class ModelProfile(TenantOwned):
     connect_seconds = models.FloatField(default=5, validators=SECONDS, help_text="To open a connection.")
     first_token_seconds = models.FloatField(default=60, validators=SECONDS, help_text="To the first token.")
     idle_seconds = models.FloatField(default=30, validators=SECONDS, help_text="Between two tokens.")
+    max_retries = models.PositiveSmallIntegerField(
+        default=2,
+        validators=[MaxValueValidator(MOST_RETRIES)],
+        help_text="How often it is asked again when it is busy, failing or away. 0: never.",
+    )
+    max_retry_wait_seconds = models.FloatField(
+        default=10,
+        validators=[MinValueValidator(0), MaxValueValidator(600)],
+        help_text="The longest wait before it is asked again. A server that wants more is not asked again.",
+    )
+    fallback = models.ForeignKey(
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="stands_in_for",
+        help_text="The profile that answers in its place when it fails before its first token.",
+    )
+    input_price = _price("input", "For a million tokens that it reads.")
+    cached_price = _price("cached input", "For those of them that its server had kept.")
+    output_price = _price("output", "For a million tokens that it writes.")
+    reasoning_price = _price("reasoning", "For those of them that are reasoning.")
 
     class Meta:
         ordering: ClassVar = ["name"]
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["tenant", "slug"], name="model_profile_slug")
+            models.UniqueConstraint(fields=["tenant", "slug"], name="model_profile_slug"),
+            models.CheckConstraint(
+                # An absent price passes: a check refuses only what is false, and NULL makes it unknown.
+                condition=models.Q(*((f"{price}__gte", 0) for price in PRICES)),
+                name="model_profile_prices_not_negative",
+            ),
         ]
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        super().clean()
+        chain = self.chain()
+        following = chain[-1].fallback
+        if following in chain:
+            raise ValidationError({"fallback": f"“{following}” would stand in for itself."})
+        if following is not None:
+            raise ValidationError({"fallback": f"At most {MOST_FALLBACKS} may follow one another."})
+
+    def chain(self) -> list[ModelProfile]:
+        """This profile and those that stand in for it, in order: at most ``MOST_FALLBACKS``, and none of
+        them twice, whatever the rows say.
+        """
+        chain = [self]
+        while len(chain) <= MOST_FALLBACKS:
+            following = chain[-1].fallback
+            if following is None or following in chain:
+                break
+            chain.append(following)
+        return chain
 
 
 class Agent(TenantOwned):

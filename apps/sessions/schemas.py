@@ -12,7 +12,7 @@ from pydantic import Field, StrictBool
 from somaagent.web.bodies import Body
 from somaagent.web.text import Slug, Title
 
-from .models import Agent, Session
+from .models import Agent, ModelProfile, Session
 
 
 class ModelProfileOut(Schema):
@@ -24,6 +24,12 @@ class ModelProfileOut(Schema):
     model: str
     max_output_tokens: int
     temperature: float | None
+    max_retries: int
+    fallback: str | None
+
+    @staticmethod
+    def resolve_fallback(profile: ModelProfile) -> str | None:
+        return profile.fallback.slug if profile.fallback else None
 
 
 class AgentOut(Schema):

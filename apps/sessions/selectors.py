@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -47,14 +47,14 @@ def agent_read(*, slug: str) -> Agent:
 
 
 def model_profile_read(*, slug: str) -> ModelProfile:
-    profile = ModelProfile.objects.filter(slug=slug).first()
+    profile = model_profile_list().filter(slug=slug).first()
     if profile is None:
         raise not_found("model profile")
     return profile
 
 
 def model_profile_list() -> QuerySet[ModelProfile]:
-    return ModelProfile.objects.all()
+    return ModelProfile.objects.select_related("fallback")
 
 
 def session_list(*, actor: Actor, archived: bool) -> QuerySet[Session]:
@@ -81,11 +81,15 @@ def message_list(*, actor: Actor, session_id: UUID) -> QuerySet[Message]:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What a model needs to answer: instructions, how to reach it, what was said (oldest first)."""
+    """What a model needs to answer: instructions, how to reach it, what was said (oldest first).
+
+    ``fallbacks`` are the profiles that stand in for ``profile``, in order.
+    """
 
     instructions: str
     profile: ModelProfile
     messages: list[tuple[str, str]]
+    fallbacks: list[ModelProfile] = field(default_factory=list)
 
 
 def conversation(*, session_id: UUID, up_to: UUID, most: int) -> Conversation | None:
@@ -95,4 +99,5 @@ def conversation(*, session_id: UUID, up_to: UUID, most: int) -> Conversation | 
         return None
     newest = Message.objects.filter(session_id=session_id, id__lte=up_to).order_by("-id")[:most]
     messages = [(message.role, message.text) for message in reversed(newest) if message.text]
-    return Conversation(session.agent.instructions, session.agent.model_profile, messages)
+    profile, *fallbacks = session.agent.model_profile.chain()
+    return Conversation(session.agent.instructions, profile, messages, fallbacks)

@@ -82,7 +82,9 @@ def _title(text: str) -> str:
     return line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1].rstrip() + "…"
 
 
-def model_profile_ensure(*, tenant_id: UUID, slug: str, **facts: str | int | float) -> ModelProfile:
+def model_profile_ensure(
+    *, tenant_id: UUID, slug: str, **facts: str | float | ModelProfile | None
+) -> ModelProfile:
     """The profile of that name with these facts, made or brought up to date."""
     profile, _ = ModelProfile.objects.update_or_create(tenant_id=tenant_id, slug=slug, defaults=facts)
     return profile

@@ -22,18 +22,37 @@ def is_retryable(error: SomaError) -> bool:
     return error.code in _PASSING or error.kind in {Kind.UNAVAILABLE, Kind.RATE_LIMITED}
 
 
-def failure(code: str, sentence: str, *, retry_after: float | None = None) -> SomaError:
-    return SomaError(Kind.UPSTREAM, code, sentence, retry_after=retry_after)
+class ModelError(SomaError):
+    """A model call that failed.
+
+    ``ask_again``: the same request may succeed when it is sent again within seconds. ``begun``: the model
+    had begun to write, so that a request sent again would be a second answer.
+    """
+
+    def __init__(
+        self, code: str, sentence: str, *, retry_after: float | None = None, ask_again: bool = False
+    ) -> None:
+        super().__init__(Kind.UPSTREAM, code, sentence, retry_after=retry_after)
+        self.ask_again = ask_again
+        self.begun = False
+
+
+def failure(
+    code: str, sentence: str, *, retry_after: float | None = None, ask_again: bool = False
+) -> ModelError:
+    return ModelError(code, sentence, retry_after=retry_after, ask_again=ask_again)
 
 
 def unreachable(reason: str) -> SomaError:
     return failure(
-        "model_unreachable", f"The model server could not be reached: {reason}. Try again in a moment."
+        "model_unreachable",
+        f"The model server could not be reached: {reason}. Try again in a moment.",
+        ask_again=True,
     )
 
 
-def timed_out(sentence: str) -> SomaError:
-    return failure("model_timeout", f"{sentence} Try again in a moment.")
+def timed_out(sentence: str, *, ask_again: bool = False) -> SomaError:
+    return failure("model_timeout", f"{sentence} Try again in a moment.", ask_again=ask_again)
 
 
 def garbled(reason: str) -> SomaError:
@@ -45,12 +64,17 @@ def garbled(reason: str) -> SomaError:
 
 
 def cut_off() -> SomaError:
-    return failure("model_cut_off", "The model server closed the connection in mid-answer. Try again.")
+    return failure(
+        "model_cut_off", "The model server closed the connection in mid-answer. Try again.", ask_again=True
+    )
 
 
 def failed(reason: str, *, retry_after: float | None = None) -> SomaError:
     return failure(
-        "model_failed", f"The model server failed: {reason}. Try again in a moment.", retry_after=retry_after
+        "model_failed",
+        f"The model server failed: {reason}. Try again in a moment.",
+        retry_after=retry_after,
+        ask_again=True,
     )
 
 
@@ -81,4 +105,5 @@ def rate_limited(retry_after: float | None) -> SomaError:
         "model_rate_limited",
         f"The model server takes no more requests now. Try again {when}.",
         retry_after=retry_after,
+        ask_again=True,
     )

@@ -74,7 +74,7 @@ class ToolResult:
 
 
 class ChatModel(Protocol):
-    """A model that can be asked. Failures are ``SomaError`` of kind ``UPSTREAM``."""
+    """A model that can be asked. Failures are ``somaagent.agent.failures.ModelError``."""
 
     def stream(
         self,

@@ -42,6 +42,14 @@ FIRST_TOKEN_SECONDS = Histogram(
 MODEL_TOKENS = Counter(
     "soma_model_tokens_total", "Tokens that models counted; kind: input, cached, output, reasoning.", ["kind"]
 )
+MODEL_RETRIES = Counter(
+    "soma_model_retries_total", "Requests to a model that were sent again, by its profile.", ["profile"]
+)
+MODEL_FALLBACKS = Counter(
+    "soma_model_fallbacks_total",
+    "Times that a model failed and another was asked, by its profile.",
+    ["profile"],
+)
 # A process that died has no streams any more, so its share must vanish with it.
 STREAMS_OPEN = Gauge(
     "soma_streams_open", "Clients that follow a turn or a chat completion now.", multiprocess_mode="livesum"

@@ -155,7 +155,12 @@ def _first_rows(model: Model) -> Person:
     tenant = Tenant.objects.order_by("id")[0]
     with tenant_scope(tenant.id):
         profile = sessions.model_profile_ensure(
-            tenant_id=tenant.id, slug="scripted", name="Scripted", base_url=model.base_url, model="scripted"
+            tenant_id=tenant.id,
+            slug="scripted",
+            name="Scripted",
+            base_url=model.base_url,
+            model="scripted",
+            max_retries=0,
         )
         sessions.agent_ensure(
             tenant_id=tenant.id, slug="assistant", name="Assistant", instructions="", model_profile=profile

@@ -45,6 +45,13 @@ def form(operator: Visitor, path: str, **values: str) -> None:
         operator.page.locator(f"[name={name}]").fill(value)
 
 
+def choose(operator: Visitor, name: str) -> None:
+    """Choose a row in the form's one field that searches."""
+    operator.page.locator(".select2-selection").click()
+    operator.page.locator(".select2-search__field").fill(name)
+    operator.page.locator(".select2-results__option", has_text=name).click()
+
+
 def test_every_model_is_listed_searched_and_opened(operator, gateway):
     operator.page.goto(f"{gateway.url}/")
     operator.ask("say: for the admin")
@@ -87,9 +94,7 @@ def test_ones_own_model_is_made_tested_and_talked_to(operator, gateway):
     page.get_by_role("button", name="Save and test this model").click()
     expect(page.get_by_text("Mine: It answered “Hi!”")).to_be_visible(timeout=30_000)
     form(operator, "agent_sessions/agent", name="Pirate", instructions="Talk like a pirate.")
-    page.locator(".select2-selection").click()
-    page.locator(".select2-search__field").fill("Mine")
-    page.locator(".select2-results__option", has_text="Mine").click()
+    choose(operator, "Mine")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_text("was added successfully")).to_be_visible()
     page.goto(f"{gateway.url}/")
@@ -99,6 +104,32 @@ def test_ones_own_model_is_made_tested_and_talked_to(operator, gateway):
     told = gateway.model.requests()[-1]["body"]
     assert told["model"] == "m"
     assert told["messages"][0] == {"role": "system", "content": "Talk like a pirate."}
+
+
+def test_a_model_of_another_protocol_stands_in_for_one_that_is_away(operator, gateway):
+    page = operator.page
+    form(operator, "agent_sessions/modelprofile", name="Spare", base_url=gateway.model.url, model="spare")
+    page.locator("[name=protocol]").select_option("Anthropic")
+    gateway.model.script("say: Hi!")
+    page.get_by_role("button", name="Save and test this model").click()
+    expect(page.get_by_text("Spare: It answered “Hi!”")).to_be_visible(timeout=30_000)
+    facts = {"base_url": "http://model.invalid/v1", "model": "away", "max_retries": "0", "input_price": "-1"}
+    form(operator, "agent_sessions/modelprofile", name="Away", **facts)
+    choose(operator, "Spare")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("greater than or equal to 0")).to_be_visible()
+    page.locator("[name=input_price]").fill("0.15")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("was added successfully")).to_be_visible()
+    form(operator, "agent_sessions/agent", name="Steadfast", instructions="Stay.")
+    choose(operator, "Away")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("was added successfully")).to_be_visible()
+    page.goto(f"{gateway.url}/")
+    page.get_by_label("Agent").select_option("Steadfast")
+    operator.ask("say: Still here!")
+    told = gateway.model.requests()[-1]["body"]
+    assert (told["model"], told["system"]) == ("spare", "Stay.")
 
 
 def test_a_name_that_is_taken_is_an_error_of_the_form(operator):

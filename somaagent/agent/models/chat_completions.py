@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 
-from somaagent.agent.failures import failed, garbled, rate_limited
-from somaagent.agent.messages import ModelMessage, ToolCall, Usage
-from somaagent.agent.ports import (
-    FinishChunk,
-    ModelChunk,
-    ModelSettings,
-    TextChunk,
-    ToolCallChunk,
-    ToolSchema,
-)
-from somaagent.errors import SomaError
+from somaagent.agent.messages import ModelMessage, Usage
+from somaagent.agent.models.answers import AnswerReader, PartialCall
+from somaagent.agent.ports import ModelSettings, TextChunk, ToolSchema
 
 _DONE = b"[DONE]"
-_SHOWN_CHARS = 300
-_OLD_REASONS = {"function_call": "tool_calls", "eos": "stop", "max_tokens": "length"}
 
 
 def request_body(
@@ -83,66 +72,29 @@ def _tool(tool: ToolSchema) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-@dataclass(slots=True)
-class _PartialCall:
-    id: str = ""
-    name: str = ""
-    arguments: list[str] = field(default_factory=list)
+class CompletionReader(AnswerReader):
+    """Reads the chunks of a streamed chat completion, or a whole one."""
 
-
-class AnswerReader:
-    """Puts one answer together from its JSON objects: the chunks of a stream, or one whole completion.
-
-    ``finished`` once the server said why it stopped; ``begun`` once it wrote anything, also reasoning.
-    """
+    what = "a chat completion"
+    reasons: ClassVar = {"function_call": "tool_calls", "eos": "stop", "max_tokens": "length"}
 
     def __init__(self, secret: str | None = None) -> None:
-        """``secret`` is kept out of what the server's error messages are quoted with."""
-        self.begun = False
-        self._secret = secret
+        super().__init__(secret)
         self._done = False
-        self._reason = ""
-        self._usage = Usage()
         self._has_usage = False
-        self._calls: dict[int, _PartialCall] = {}
 
     @property
     def finished(self) -> bool:
-        return self._done or bool(self._reason)
+        return self._done or super().finished
 
     @property
     def complete(self) -> bool:
-        """Nothing that matters can follow."""
         return self._done or (self.finished and self._has_usage)
 
     def read(self, text: bytes) -> Iterator[TextChunk]:
-        """The text in one JSON object. Raises ``SomaError``: garbled, or the error that the object tells
-        of.
-        """
         self._done = self._done or text == _DONE
-        if self._done:
-            return
-        try:
-            answer = orjson.loads(text)
-        except orjson.JSONDecodeError:
-            raise garbled("it is not JSON") from None
-        if not isinstance(answer, dict):
-            raise garbled("it is not a JSON object")
-        if answer.get("error"):
-            raise told_error(answer["error"], self._secret)
-        try:
-            yield from self._read(answer)
-        except (AttributeError, KeyError, TypeError, ValueError):
-            raise garbled("its JSON does not have the shape of a chat completion") from None
-
-    def end(self) -> Iterator[ModelChunk]:
-        """What is known only at the end: the tool calls and the finish."""
-        for index, call in sorted(self._calls.items()):
-            if not call.name:
-                raise garbled("it asks for a tool without a name")
-            yield ToolCallChunk(ToolCall(call.id or f"call_{index}", call.name, "".join(call.arguments)))
-        default = "tool_calls" if self._calls else "stop"
-        yield FinishChunk(_OLD_REASONS.get(self._reason, self._reason) or default, self._usage)
+        if not self._done:
+            yield from super().read(text)
 
     def _read(self, answer: Mapping[str, Any]) -> Iterator[TextChunk]:
         if usage := answer.get("usage"):
@@ -166,7 +118,7 @@ class AnswerReader:
         """Servers number the calls with ``index``; whole completions, and some servers, do not."""
         self.begun = True
         index = part.get("index")
-        call = self._calls.setdefault(position if index is None else int(index), _PartialCall())
+        call = self._calls.setdefault(position if index is None else int(index), PartialCall())
         function = part.get("function") or {}
         call.id = part.get("id") or call.id
         call.name = function.get("name") or call.name
@@ -193,21 +145,3 @@ def _usage(usage: Mapping[str, Any]) -> Usage:
         output_tokens=int(usage.get("completion_tokens") or 0),
         reasoning_tokens=int(written.get("reasoning_tokens") or 0),
     )
-
-
-def told_error(error: Any, secret: str | None) -> SomaError:
-    """The error that a server describes in an answer that began well."""
-    kind = str(error.get("type") or error.get("code") or "") if isinstance(error, dict) else ""
-    if "rate_limit" in kind or kind == "429":
-        return rate_limited(None)
-    return failed(told_reason(error, secret) or "it gave no reason")
-
-
-def told_reason(error: Any, secret: str | None) -> str:
-    """The sentence in an error object, as one short line; empty when there is none."""
-    said = error.get("message") if isinstance(error, dict) else error
-    if not isinstance(said, str):
-        return ""
-    if secret:
-        said = said.replace(secret, "[key]")
-    return " ".join(said.split())[:_SHOWN_CHARS].rstrip(" .")

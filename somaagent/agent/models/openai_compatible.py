@@ -2,198 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
 
-import aiohttp
-from yarl import URL
-
-from somaagent.agent import failures
 from somaagent.agent.messages import ModelMessage
-from somaagent.agent.models.chat_completions import AnswerReader, request_body
-from somaagent.agent.models.connection import Connection, Timeouts
-from somaagent.agent.models.refusals import refusal
-from somaagent.agent.models.sse import EventParser
-from somaagent.agent.ports import ModelChunk, ModelSettings, TextChunk, ToolSchema
-from somaagent.errors import SomaError
+from somaagent.agent.models.adapter import Adapter
+from somaagent.agent.models.chat_completions import CompletionReader, request_body
+from somaagent.agent.models.connection import Timeouts
+from somaagent.agent.ports import ModelSettings, ToolSchema
 
 __all__ = ["OpenAICompatible", "Timeouts"]
 
-_LAST_WORDS_SECONDS = 5.0
-_REFUSAL_SECONDS = 5.0
-_REFUSAL_BYTES = 65_536
-_OK = 200
 
+class OpenAICompatible(Adapter):
+    """A ``ChatModel``. ``base_url`` ends where ``/chat/completions`` follows, mostly in ``/v1``."""
 
-class OpenAICompatible:
-    """A ``ChatModel``. ``base_url`` ends where ``/chat/completions`` follows, mostly in ``/v1``.
+    def _path(self, base: str) -> str:
+        return f"{base}/chat/completions"
 
-    ``api_key`` goes into the request and nowhere else. Raises ``SomaError`` of kind ``UPSTREAM``, with a
-    code of ``somaagent.agent.failures``.
-    """
+    def _headers_for(self, api_key: str | None) -> dict[str, str]:
+        return {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
-    def __init__(
-        self,
-        *,
-        base_url: str,
-        model: str,
-        api_key: str | None,
-        session: aiohttp.ClientSession,
-        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
-        max_response_bytes: int = 32 * 1024 * 1024,
-    ) -> None:
-        self._url = _endpoint(base_url)
-        self._model = model
-        self._key = api_key
-        self._headers = _headers(api_key)
-        self._session = session
-        self._timeouts = timeouts
-        self._max_bytes = max_response_bytes
+    def _body(
+        self, messages: Sequence[ModelMessage], tools: Sequence[ToolSchema], settings: ModelSettings
+    ) -> bytes:
+        return request_body(self._model, messages, tools, settings)
 
-    def __repr__(self) -> str:
-        return f"OpenAICompatible(model={self._model!r})"
-
-    async def stream(
-        self,
-        messages: Sequence[ModelMessage],
-        *,
-        tools: Sequence[ToolSchema] = (),
-        settings: ModelSettings,
-    ) -> AsyncGenerator[ModelChunk, None]:
-        """Asks and streams the answer; a server that does not stream is read whole. Closing ends the
-        connection.
-        """
-        body = request_body(self._model, messages, tools, settings)
-        first = asyncio.get_running_loop().time() + self._timeouts.first_token
-        response = await self._open(body, first)
-        try:
-            if response.status != _OK:
-                raise await self._refusal(response)
-            async with aclosing(self._read(response, first)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-        finally:
-            response.close()
-
-    async def _open(self, body: bytes, until: float) -> aiohttp.ClientResponse:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect)
-        try:
-            async with asyncio.timeout_at(until):
-                return await self._session.post(
-                    self._url, data=body, headers=self._headers, allow_redirects=False, timeout=timeout
-                )
-        except aiohttp.ConnectionTimeoutError:
-            raise failures.unreachable(f"no connection in {self._timeouts.connect:g} seconds") from None
-        except TimeoutError:
-            raise self._late() from None
-        except aiohttp.ClientResponseError:
-            raise failures.garbled("it is not HTTP") from None
-        except aiohttp.ClientConnectorCertificateError:
-            raise failures.unreachable("its certificate is not trusted") from None
-        except aiohttp.ClientConnectorDNSError:
-            raise failures.unreachable("its name is not known") from None
-        except aiohttp.ServerDisconnectedError:
-            raise failures.unreachable("it closed the connection without an answer") from None
-        except (aiohttp.ClientError, OSError):
-            raise failures.unreachable("it accepts no connection") from None
-
-    async def _refusal(self, response: aiohttp.ClientResponse) -> SomaError:
-        connection = Connection(response, max_bytes=_REFUSAL_BYTES)
-        try:
-            body = await connection.receive_all(asyncio.get_running_loop().time() + _REFUSAL_SECONDS)
-        except SomaError:  # the status says enough
-            body = b""
-        return refusal(response.status, response.headers, body, model=self._model, secret=self._key)
-
-    def _read(self, response: aiohttp.ClientResponse, first: float) -> AsyncGenerator[ModelChunk, None]:
-        connection = Connection(response, max_bytes=self._max_bytes)
-        if response.content_type == "text/event-stream":
-            return self._read_stream(connection, first)
-        if response.content_type == "application/json":
-            return self._read_whole(connection, first)
-        raise failures.garbled(f"its type is {response.content_type!r}")
-
-    async def _read_stream(self, connection: Connection, first: float) -> AsyncGenerator[ModelChunk, None]:
-        parser, reader = EventParser(), AnswerReader(self._key)
-        while not reader.complete and (received := await self._receive(connection, reader, first)):
-            for event in parser.feed(received):
-                for chunk in reader.read(event):
-                    yield chunk
-        for chunk in _tail(parser, reader):
-            yield chunk
-        for last in reader.end():
-            yield last
-        await connection.drain()
-
-    async def _receive(self, connection: Connection, reader: AnswerReader, first: float) -> bytes:
-        """The next piece; empty when nothing that matters will come."""
-        try:
-            return await connection.receive(self._until(reader, first))
-        except SomaError as error:
-            if reader.finished:  # the answer is whole; only its usage or its end mark is missing
-                return b""
-            if error.code == "model_timeout" and not reader.begun:
-                raise self._late() from None
-            raise
-
-    async def _read_whole(self, connection: Connection, first: float) -> AsyncGenerator[ModelChunk, None]:
-        reader = AnswerReader(self._key)
-        try:
-            answer = await connection.receive_all(first)
-        except SomaError as error:
-            raise self._late() if error.code == "model_timeout" else error from None
-        for chunk in reader.read(answer):
-            yield chunk
-        if not reader.finished and not reader.begun:
-            raise failures.garbled("it holds no choice")
-        for last in reader.end():
-            yield last
-
-    def _until(self, reader: AnswerReader, first: float) -> float:
-        """When the next piece has to be here."""
-        if not reader.begun and not reader.finished:
-            return first
-        idle = self._timeouts.idle
-        now = asyncio.get_running_loop().time()
-        return now + (min(idle, _LAST_WORDS_SECONDS) if reader.finished else idle)
-
-    def _late(self) -> SomaError:
-        return failures.timed_out(f"The model wrote nothing for {self._timeouts.first_token:g} seconds.")
-
-
-def _tail(parser: EventParser, reader: AnswerReader) -> Iterator[TextChunk]:
-    """What is left when the connection ended; it may be half an event."""
-    if reader.complete:
-        return
-    try:
-        for event in parser.close():
-            yield from reader.read(event)
-    except SomaError as error:
-        if reader.finished:
-            return
-        raise failures.cut_off() if error.code == "model_garbled" else error from None
-    if not reader.finished:
-        raise failures.cut_off() if parser.events else failures.garbled("it holds no event")
-
-
-def _endpoint(base_url: str) -> URL:
-    try:
-        url = URL(base_url)
-    except ValueError:
-        url = URL()
-    if url.scheme not in {"http", "https"} or not url.host or url.user or url.password:
-        raise failures.unreachable("the profile's address is not a plain http or https address")
-    return url.with_path(url.path.rstrip("/") + "/chat/completions", keep_query=True)
-
-
-def _headers(api_key: str | None) -> dict[str, str]:
-    headers = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json"}
-    if api_key:
-        if not (api_key.isascii() and api_key.isprintable()) or " " in api_key:
-            raise failures.failure(
-                "model_refused_key",
-                "The model's secret holds characters that no key has. An operator has to set it again.",
-            )
-        headers["Authorization"] = f"Bearer {api_key}"
-    return headers
+    def _reader(self) -> CompletionReader:
+        return CompletionReader(self._key)

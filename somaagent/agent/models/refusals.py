@@ -6,18 +6,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from typing import Any
 
 import orjson
 
 from somaagent.agent import failures
-from somaagent.agent.models.chat_completions import told_reason
 from somaagent.errors import SomaError
 
-_NOT_TAKEN = {
-    HTTPStatus.BAD_REQUEST,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    HTTPStatus.UNPROCESSABLE_ENTITY,
-}
+_SHOWN_CHARS = 300
 
 
 def refusal(
@@ -29,18 +25,14 @@ def refusal(
     if status == HTTPStatus.NOT_FOUND:
         return failures.not_found(model)
     if status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT}:
-        return failures.timed_out(f"The model server gave up waiting (status {status}).")
+        return failures.timed_out(f"The model server gave up waiting (status {status}).", ask_again=True)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return failures.rate_limited(retry_after(headers))
-    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        return failures.failed(f"it redirects (status {status}), and the profile must name the final address")
-    return _with_reason(status, headers, body, secret)
-
-
-def _with_reason(status: int, headers: Mapping[str, str], body: bytes, secret: str | None) -> SomaError:
     reason = _reason(body, secret)
     said = f"status {status}, {reason}" if reason else f"status {status}"
-    if status in _NOT_TAKEN:
+    if status < HTTPStatus.BAD_REQUEST:
+        said = f"it redirects (status {status}), and the profile must name the final address"
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return failures.refused_request(said)
     return failures.failed(said, retry_after=retry_after(headers))
 
@@ -76,3 +68,24 @@ def _reason(body: bytes, secret: str | None) -> str:
     if not isinstance(told, dict):
         return ""
     return told_reason(told.get("error") or told.get("message") or told.get("detail"), secret)
+
+
+def told_error(error: Any, secret: str | None) -> SomaError:
+    """The error that a server describes in an answer that began well."""
+    kind = str(error.get("type") or error.get("code") or "") if isinstance(error, dict) else ""
+    if "rate_limit" in kind or kind == "429":
+        return failures.rate_limited(None)
+    reason = told_reason(error, secret) or "it gave no reason"
+    if "invalid_request" in kind:
+        return failures.refused_request(reason)
+    return failures.failed(reason)
+
+
+def told_reason(error: Any, secret: str | None) -> str:
+    """The sentence in an error object, as one short line; empty when there is none."""
+    said = error.get("message") if isinstance(error, dict) else error
+    if not isinstance(said, str):
+        return ""
+    if secret:
+        said = said.replace(secret, "[key]")
+    return " ".join(said.split())[:_SHOWN_CHARS].rstrip(" .")

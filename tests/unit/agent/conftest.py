@@ -11,7 +11,10 @@ import aiohttp
 import pytest
 
 from somaagent.agent.messages import ModelMessage
-from somaagent.agent.models.openai_compatible import OpenAICompatible, Timeouts
+from somaagent.agent.models.adapter import Adapter
+from somaagent.agent.models.anthropic import Anthropic
+from somaagent.agent.models.connection import Timeouts
+from somaagent.agent.models.openai_compatible import OpenAICompatible
 from somaagent.agent.models.session import open_session
 from somaagent.agent.ports import FinishChunk, ModelChunk, ModelSettings, TextChunk
 from tests import model_server
@@ -27,15 +30,17 @@ class Bench:
     url: str
     session: aiohttp.ClientSession
 
-    def model(self, **changes: Any) -> OpenAICompatible:
+    adapter: type[Adapter] = OpenAICompatible
+
+    def model(self, **changes: Any) -> Adapter:
         chosen: dict[str, Any] = {
-            "base_url": f"{self.url}/v1",
+            "base_url": self.url if self.adapter is Anthropic else f"{self.url}/v1",
             "model": "scripted",
             "api_key": KEY,
             "session": self.session,
             "timeouts": QUICK,
         }
-        return OpenAICompatible(**(chosen | changes))
+        return self.adapter(**(chosen | changes))
 
     async def ask(self, told: str, **changes: Any) -> list[ModelChunk]:
         stream = self.model(**changes).stream([ModelMessage("user", told)], settings=ModelSettings())

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import aclosing, asynccontextmanager
-from typing import Any
+from contextlib import aclosing
 
 import pytest
 
 from somaagent.agent.messages import ModelMessage, ToolCall, Usage
-from somaagent.agent.models.openai_compatible import Timeouts
+from somaagent.agent.models.connection import Timeouts
 from somaagent.agent.ports import FinishChunk, ModelSettings, TextChunk, ToolCallChunk, ToolSchema
-from somaagent.errors import Kind, SomaError
-from tests.model_server import loopback
+from somaagent.errors import SomaError
 from tests.unit.agent.conftest import KEY, Bench, finish_of, text_of
+from tests.unit.agent.raw import close, raw_server, speak
 
 
 async def test_a_model_streams_its_answer_word_by_word_and_says_what_it_used(bench: Bench):
@@ -95,38 +93,6 @@ async def test_reasoning_is_not_part_of_the_answer(bench: Bench):
     assert text_of(await bench.ask("think: Forty-two")) == "Forty-two"
 
 
-@pytest.mark.parametrize(
-    ("told", "code"),
-    [
-        ("fail 401", "model_refused_key"),
-        ("fail 403", "model_refused_key"),
-        ("fail 404", "model_not_found"),
-        ("fail 408", "model_timeout"),
-        ("fail 429", "model_rate_limited"),
-        ("fail 400", "model_refused_request"),
-        ("fail 500", "model_failed"),
-        ("fail 504", "model_timeout"),
-        ("redirect", "model_failed"),
-        ("error: out of memory", "model_failed"),
-        ("garbage", "model_garbled"),
-        ("noise", "model_garbled"),
-        ("page", "model_garbled"),
-        ("long 300000", "model_garbled"),
-        ("cut after 0", "model_cut_off"),
-        ("cut after 3", "model_cut_off"),
-        ("hang", "model_timeout"),
-        ("hang after 2", "model_timeout"),
-    ],
-)
-async def test_each_way_to_fail_has_its_code_and_never_shows_the_key(bench: Bench, told: str, code: str):
-    hasty = Timeouts(connect=2, first_token=0.6, idle=0.3)
-    with pytest.raises(SomaError) as caught:
-        await bench.ask(told, timeouts=hasty, max_response_bytes=200_000)
-    assert (caught.value.kind, caught.value.code) == (Kind.UPSTREAM, code)
-    assert caught.value.message.endswith(".")
-    assert KEY not in repr(caught.value) + caught.value.message + repr(bench.model())
-
-
 async def test_a_busy_server_says_when_to_come_back(bench: Bench):
     waits = []
     for told in (
@@ -143,7 +109,7 @@ async def test_a_busy_server_says_when_to_come_back(bench: Bench):
 
 
 async def test_a_server_that_is_not_there_is_unreachable(bench: Bench):
-    async with _raw_server(lambda reader, writer: _close(writer)) as url:
+    async with raw_server(lambda reader, writer: close(writer)) as url:
         pass
     for address in (url, "http://no-such-host.invalid/v1"):
         with pytest.raises(SomaError) as caught:
@@ -210,7 +176,7 @@ async def test_streams_of_all_dialects_read_the_same(bench: Bench):
     ]
     for body in dialects:
         for size in (1, 7, len(body)):
-            async with _raw_server(_speak(body, size)) as url:
+            async with raw_server(speak(body, size)) as url:
                 chunks = await bench.ask("anything", base_url=url)
             assert text_of(chunks) == "Grüezi"
             assert finish_of(chunks).reason == "stop"
@@ -220,7 +186,7 @@ async def test_an_answer_that_is_whole_survives_a_server_that_does_not_say_goodb
     body = b'data: {"choices":[{"delta":{"content":"Done."},"finish_reason":"stop"}]}\n\ndata: {"cho'
     hasty = Timeouts(connect=2, first_token=2, idle=0.2)
     for keep_open in (False, True):
-        async with _raw_server(_speak(body, 10, keep_open=keep_open)) as url:
+        async with raw_server(speak(body, 10, keep_open=keep_open)) as url:
             chunks = await bench.ask("anything", base_url=url, timeouts=hasty)
         assert text_of(chunks) == "Done."
 
@@ -238,40 +204,7 @@ async def test_an_answer_that_is_whole_survives_a_server_that_does_not_say_goodb
     ],
 )
 async def test_json_of_the_wrong_shape_is_garbled(bench: Bench, event: bytes):
-    async with _raw_server(_speak(b"data: " + event + b"\n\ndata: [DONE]\n\n", 1000)) as url:
+    async with raw_server(speak(b"data: " + event + b"\n\ndata: [DONE]\n\n", 1000)) as url:
         with pytest.raises(SomaError) as caught:
             await bench.ask("anything", base_url=url)
     assert caught.value.code == "model_garbled"
-
-
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
-
-
-@asynccontextmanager
-async def _raw_server(handler: Handler) -> AsyncIterator[str]:
-    server = await asyncio.start_server(handler, loopback(), 0)
-    host, port = server.sockets[0].getsockname()
-    try:
-        yield f"http://{host}:{port}/v1"
-    finally:
-        server.close()
-
-
-async def _close(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-
-
-def _speak(body: bytes, size: int, *, keep_open: bool = False) -> Handler:
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n")
-        writer.write(b"Connection: close\r\n\r\n")
-        for start in range(0, len(body), size):
-            writer.write(body[start : start + size])
-            await writer.drain()
-            await asyncio.sleep(0)
-        if keep_open:
-            await asyncio.sleep(1)
-        writer.close()
-
-    return handler

@@ -1,0 +1,82 @@
+"""Putting one answer together from its JSON objects, whatever the protocol."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import orjson
+
+from somaagent.agent.failures import garbled
+from somaagent.agent.messages import ToolCall, Usage
+from somaagent.agent.models.refusals import told_error
+from somaagent.agent.ports import FinishChunk, ModelChunk, TextChunk, ToolCallChunk
+
+
+@dataclass(slots=True)
+class PartialCall:
+    """What has come of a tool call so far."""
+
+    id: str = ""
+    name: str = ""
+    arguments: list[str] = field(default_factory=list)
+
+
+class AnswerReader(ABC):
+    """Reads the objects of a stream, or one whole answer.
+
+    ``finished`` once the server said why it stopped; ``begun`` once it wrote anything, also reasoning.
+    A protocol says how one object is read, when nothing can follow, and what its words for the end mean.
+    """
+
+    what: ClassVar[str]
+    reasons: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, secret: str | None = None) -> None:
+        """``secret`` is kept out of what the server's error messages are quoted with."""
+        self.begun = False
+        self._secret = secret
+        self._reason = ""
+        self._usage = Usage()
+        self._calls: dict[int, PartialCall] = {}
+
+    @property
+    def finished(self) -> bool:
+        return bool(self._reason)
+
+    @property
+    @abstractmethod
+    def complete(self) -> bool:
+        """Nothing that matters can follow."""
+
+    def read(self, text: bytes) -> Iterator[TextChunk]:
+        """The text in one JSON object. Raises ``SomaError``: garbled, or the error that the object tells
+        of.
+        """
+        try:
+            answer = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            raise garbled("it is not JSON") from None
+        if not isinstance(answer, dict):
+            raise garbled("it is not a JSON object")
+        if answer.get("error"):
+            raise told_error(answer["error"], self._secret)
+        try:
+            yield from self._read(answer)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise garbled(f"its JSON does not have the shape of {self.what}") from None
+
+    def end(self) -> Iterator[ModelChunk]:
+        """What is known only at the end: the tool calls and the finish."""
+        for index, call in sorted(self._calls.items()):
+            if not call.name:
+                raise garbled("it asks for a tool without a name")
+            yield ToolCallChunk(ToolCall(call.id or f"call_{index}", call.name, "".join(call.arguments)))
+        default = "tool_calls" if self._calls else "stop"
+        yield FinishChunk(self.reasons.get(self._reason, self._reason) or default, self._usage)
+
+    @abstractmethod
+    def _read(self, answer: Mapping[str, Any]) -> Iterator[TextChunk]:
+        """The text in one object. A shape that is not the protocol's may end in a KeyError and the like."""
