@@ -23,7 +23,7 @@ Block = dict[str, Any]
 def request_body(
     model: str, messages: Sequence[ModelMessage], tools: Sequence[ToolSchema], settings: ModelSettings
 ) -> bytes:
-    """The JSON of a streaming request. Raises ``model_refused_request`` for a wish that the API has no word for."""
+    """The JSON of a streaming request. Raises ``model_refused_request`` for what the API has no word for."""
     _check(settings)
     body: dict[str, Any] = {
         "model": model,
