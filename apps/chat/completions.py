@@ -10,14 +10,13 @@ import re
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
 from django.conf import settings
 
 from apps.sessions import selectors as sessions
-from apps.sessions.selectors import Conversation
 from somaagent.agent.coalesce import coalesce
 from somaagent.agent.events import AgentEvent, RunCompleted, StepStarted, TextDelta
 from somaagent.agent.limits import Limits
@@ -31,10 +30,10 @@ from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.scope import in_tenant
 
 from . import reach
-from .runner import COALESCE_SECONDS, KEY_REFUSED
+from .runner import COALESCE_SECONDS
 
 if TYPE_CHECKING:
-    from apps.sessions.models import Agent
+    from apps.sessions.models import Agent, ModelProfile
 
 logger = structlog.get_logger(__name__)
 
@@ -49,6 +48,19 @@ class Asked:
     messages: Sequence[ModelMessage]
     settings: ModelSettings
     tools: Sequence[ToolSchema] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Who answers: the agent, its model profile and those that stand in for it."""
+
+    agent: Agent
+    profiles: Sequence[ModelProfile]
+
+
+def agent_chosen(*, slug: str) -> Chosen:
+    agent = agent_named(slug=slug)
+    return Chosen(agent, agent.model_profile.chain())
 
 
 def agent_named(*, slug: str) -> Agent:
@@ -70,8 +82,8 @@ async def begin(*, actor: Actor, asked: Asked) -> AsyncGenerator[AgentEvent, Non
     Closing the generator stops the model at once.
     """
     _check(asked.messages)
-    agent = await in_tenant(actor.tenant_id, agent_named, slug=asked.agent)
-    return await _begun(_counted(agent, asked))
+    chosen = await in_tenant(actor.tenant_id, agent_chosen, slug=asked.agent)
+    return await _begun(_counted(chosen, asked))
 
 
 def _check(messages: Sequence[ModelMessage]) -> None:
@@ -100,13 +112,13 @@ async def _begun(events: AsyncGenerator[AgentEvent, None]) -> AsyncGenerator[Age
     return all_of_them()
 
 
-async def _counted(agent: Agent, asked: Asked) -> AsyncGenerator[AgentEvent, None]:
+async def _counted(chosen: Chosen, asked: Asked) -> AsyncGenerator[AgentEvent, None]:
     """What the engine says about the answer, and the log and the metrics of how it ended."""
     started = time.monotonic()
     state, usage, waiting = "failed", Usage(), True
     error: SomaError | None = None
     try:
-        async with aclosing(_events(agent, asked)) as events:
+        async with aclosing(_events(chosen, asked)) as events:
             async for event in events:
                 if waiting and isinstance(event, TextDelta):
                     metrics.FIRST_TOKEN_SECONDS.observe(time.monotonic() - started)
@@ -121,40 +133,24 @@ async def _counted(agent: Agent, asked: Asked) -> AsyncGenerator[AgentEvent, Non
         state = state if state == "completed" else "stopped"
         raise
     finally:
-        _record(agent, state, time.monotonic() - started, usage, error)
+        _record(chosen.agent, state, time.monotonic() - started, usage, error)
 
 
-async def _events(agent: Agent, asked: Asked) -> AsyncGenerator[AgentEvent, None]:
-    conversation = Conversation(agent.instructions, agent.model_profile, [])
-    told = [ModelMessage("system", agent.instructions)] if agent.instructions else []
+async def _events(chosen: Chosen, asked: Asked) -> AsyncGenerator[AgentEvent, None]:
+    instructions = chosen.agent.instructions
+    told = [ModelMessage("system", instructions)] if instructions else []
     events = run(
         [*told, *asked.messages],
-        model=await reach.model_for(conversation),
+        model=await reach.model_for(chosen.profiles, asked.settings),
         toolset=EmptyToolset(),
-        settings=_within(agent, asked.settings),
+        settings=asked.settings,
         limits=Limits(seconds=settings.TURN_TIMEOUT_SECONDS),
         caller_tools=asked.tools,
     )
-    try:
-        async with aclosing(coalesce(events, COALESCE_SECONDS)) as coalesced:
-            async for event in coalesced:
-                if not isinstance(event, StepStarted):
-                    yield event
-    except SomaError as error:
-        if error.code == KEY_REFUSED:
-            reach.key_refused(conversation)
-        raise
-
-
-def _within(agent: Agent, wanted: ModelSettings) -> ModelSettings:
-    """The caller's wishes, with the profile's for what is left open and its limit on the output."""
-    profile = agent.model_profile
-    most = profile.max_output_tokens
-    return replace(
-        wanted,
-        temperature=profile.temperature if wanted.temperature is None else wanted.temperature,
-        max_output_tokens=min(wanted.max_output_tokens or most, most),
-    )
+    async with aclosing(coalesce(events, COALESCE_SECONDS)) as coalesced:
+        async for event in coalesced:
+            if not isinstance(event, StepStarted):
+                yield event
 
 
 def _record(agent: Agent, state: str, seconds: float, usage: Usage, error: SomaError | None) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import weakref
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -24,7 +26,6 @@ from somaagent.observability import metrics
 
 if TYPE_CHECKING:
     from apps.sessions.models import ModelProfile
-    from apps.sessions.selectors import Conversation
 
 logger = structlog.get_logger(__name__)
 
@@ -44,24 +45,22 @@ def _session() -> aiohttp.ClientSession:
     return _sessions[loop]
 
 
-async def model_for(conversation: Conversation) -> ChatModel:
-    """The model of the conversation's profile, with the retries and the fallbacks that it names.
+async def model_for(profiles: Sequence[ModelProfile], wanted: ModelSettings) -> ChatModel:
+    """The model of the first profile, with its retries; the others stand in for it, in order.
 
-    It raises the models' failures when it is asked, ``model_secret_missing`` too.
+    ``wanted`` are the caller's wishes; what they leave open, and how much may be written, each profile says
+    for itself. The model raises the models' failures when it is asked, ``model_secret_missing`` too.
     """
-    profiles = {profile.slug: profile for profile in (conversation.profile, *conversation.fallbacks)}
+    by_slug = {profile.slug: profile for profile in profiles}
     candidates = [
-        Candidate(
-            slug,
-            functools.partial(_patient_model, profile),
-            None if profile is conversation.profile else _settings(profile),
-        )
-        for slug, profile in profiles.items()
+        Candidate(slug, functools.partial(_patient_model, profile), _within(profile, wanted))
+        for slug, profile in by_slug.items()
     ]
 
     def failed(candidate: Candidate, error: ModelError, following: Candidate | None) -> None:
         if error.code == KEY_REFUSED:
-            _forget_key(profiles[candidate.name])
+            # It may have changed in Vault: the next turn reads it anew.
+            settings.SECRETS.forget(by_slug[candidate.name].secret_name)
         if following is not None:
             metrics.MODEL_FALLBACKS.labels(profile=candidate.name).inc()
             logger.warning(
@@ -73,6 +72,15 @@ async def model_for(conversation: Conversation) -> ChatModel:
             )
 
     return FallbackModel(candidates, on_failure=failed)
+
+
+def _within(profile: ModelProfile, wanted: ModelSettings) -> ModelSettings:
+    most = profile.max_output_tokens
+    return replace(
+        wanted,
+        temperature=profile.temperature if wanted.temperature is None else wanted.temperature,
+        max_output_tokens=min(wanted.max_output_tokens or most, most),
+    )
 
 
 async def open_model(profile: ModelProfile) -> ChatModel:
@@ -97,19 +105,6 @@ async def _patient_model(profile: ModelProfile) -> ChatModel:
 
     policy = RetryPolicy(profile.max_retries, profile.max_retry_wait_seconds)
     return RetryingModel(await open_model(profile), policy, on_retry=retried)
-
-
-def _settings(profile: ModelProfile) -> ModelSettings:
-    return ModelSettings(temperature=profile.temperature, max_output_tokens=profile.max_output_tokens)
-
-
-def key_refused(conversation: Conversation) -> None:
-    """The model's server refused the key: the next turn reads it from Vault anew."""
-    _forget_key(conversation.profile)
-
-
-def _forget_key(profile: ModelProfile) -> None:
-    settings.SECRETS.forget(profile.secret_name)
 
 
 async def _api_key(secret_name: str) -> str:

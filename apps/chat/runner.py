@@ -56,7 +56,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 COALESCE_SECONDS = 0.025
-KEY_REFUSED = "model_refused_key"
 # How long a running turn waits for PostgreSQL or Valkey to come back from a restart.
 PATIENCE_SECONDS = 120.0
 
@@ -133,8 +132,6 @@ class _Host:
             logger.warning("turn.lost")
             return None
         except SomaError as error:
-            if error.code == KEY_REFUSED:
-                reach.key_refused(self.work.conversation)
             return Ending(TurnState.FAILED, error)
         except Exception as error:  # noqa: BLE001 whatever it is, the turn must end; it is logged there
             return endings.unexpected(error)
@@ -151,15 +148,12 @@ class _Host:
         done = self.work.done
         if done and not done[-1].message.tool_calls:
             return  # The answer was whole; only its end was not kept.
-        conversation = self.work.conversation
-        profile = conversation.profile
+        wanted = ModelSettings()
         events = run(
             endings.messages_of(self.work),
-            model=await reach.model_for(conversation),
+            model=await reach.model_for(self.work.conversation.profiles, wanted),
             toolset=EmptyToolset(),
-            settings=ModelSettings(
-                temperature=profile.temperature, max_output_tokens=profile.max_output_tokens
-            ),
+            settings=wanted,
             limits=Limits(seconds=settings.TURN_TIMEOUT_SECONDS),
             done=len(done),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -81,15 +81,14 @@ def message_list(*, actor: Actor, session_id: UUID) -> QuerySet[Message]:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What a model needs to answer: instructions, how to reach it, what was said (oldest first).
+    """What a model needs to answer: the agent's instructions, what was said (oldest first), how to reach it.
 
-    ``fallbacks`` are the profiles that stand in for ``profile``, in order.
+    ``profiles``: the agent's own, then those that stand in for it, in order.
     """
 
     instructions: str
-    profile: ModelProfile
+    profiles: list[ModelProfile]
     messages: list[tuple[str, str]]
-    fallbacks: list[ModelProfile] = field(default_factory=list)
 
 
 def conversation(*, session_id: UUID, up_to: UUID, most: int) -> Conversation | None:
@@ -99,5 +98,4 @@ def conversation(*, session_id: UUID, up_to: UUID, most: int) -> Conversation | 
         return None
     newest = Message.objects.filter(session_id=session_id, id__lte=up_to).order_by("-id")[:most]
     messages = [(message.role, message.text) for message in reversed(newest) if message.text]
-    profile, *fallbacks = session.agent.model_profile.chain()
-    return Conversation(session.agent.instructions, profile, messages, fallbacks)
+    return Conversation(session.agent.instructions, session.agent.model_profile.chain(), messages)

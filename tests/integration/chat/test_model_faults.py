@@ -12,10 +12,14 @@ import requests
 from django.core.exceptions import ValidationError
 from prometheus_client import REGISTRY
 
-from apps.chat import services, tasks
+from apps.chat import completions, host, services, tasks
 from apps.chat.models import Turn, TurnState
 from apps.sessions import services as session_services
 from apps.sessions.models import MOST_FALLBACKS, ModelProfile, Protocol
+from somaagent.agent.events import RunCompleted
+from somaagent.agent.messages import ModelMessage
+from somaagent.agent.ports import ModelSettings
+from somaagent.background import run_coroutine
 from somaagent.tenancy.scope import tenant_scope
 from tests import model_server
 from tests.factories import Organisation, organisation
@@ -65,6 +69,7 @@ def answered(acme: Organisation, text: str) -> Turn:
     with tenant_scope(acme.tenant.id):
         turn = services.turn_submit(actor=acme.owner, text=text)[0]
     tasks.turn_run(str(turn.id), str(acme.tenant.id))
+    run_coroutine(host.idle())
     with tenant_scope(acme.tenant.id):
         return Turn.objects.select_related("output_message").get(id=turn.id)
 
@@ -165,3 +170,22 @@ def test_no_profile_stands_in_for_itself_and_a_chain_of_fallbacks_ends(first):
             spares[-1].full_clean()
         assert len(spares[-1].chain()) == MOST_FALLBACKS + 1
         spares[-2].full_clean()
+
+
+def test_a_chat_completion_has_stand_ins_too_and_each_is_told_the_callers_wishes(first, second):
+    acme = organisation("acme", model_url=f"{first}/v1")
+    stand_in = profile(acme, "stand-in", base_url=f"{second}/v1", max_output_tokens=50, temperature=0.1)
+    change(acme, fallback=stand_in, max_retries=0)
+    script(first, "fail 500")
+    wished = ModelSettings(temperature=0.7, max_output_tokens=400, seed=3)
+    request = completions.Asked("assistant", [ModelMessage("user", "say: from the other")], wished)
+
+    async def answer() -> str:
+        events = await completions.begin(actor=acme.owner, asked=request)
+        *_, done = [event async for event in events]
+        assert isinstance(done, RunCompleted)
+        return done.text
+
+    assert run_coroutine(answer()) == "from the other"
+    body = asked(second)[0]["body"]
+    assert (body["temperature"], body["max_tokens"], body["seed"]) == (0.7, 50, 3)

@@ -189,9 +189,18 @@ async def test_which_tool_the_model_may_call_is_said_in_its_own_words(bench: Ben
     assert seen["body"]["tool_choice"] == told
 
 
-@pytest.mark.parametrize("wish", ["seed", "presence_penalty", "frequency_penalty", "response_format"])
-async def test_a_wish_that_the_protocol_has_no_word_for_is_refused_and_not_dropped(bench: Bench, wish):
-    settings = ModelSettings(**{wish: {} if wish == "response_format" else 1})
+@pytest.mark.parametrize(
+    ("wish", "settings"),
+    [
+        ("seed", ModelSettings(seed=1)),
+        ("presence_penalty", ModelSettings(presence_penalty=1.0)),
+        ("frequency_penalty", ModelSettings(frequency_penalty=1.0)),
+        ("response_format", ModelSettings(response_format={"type": "json_object"})),
+    ],
+)
+async def test_a_wish_that_the_protocol_has_no_word_for_is_refused_and_not_dropped(
+    bench: Bench, wish: str, settings: ModelSettings
+):
     with pytest.raises(SomaError, match=wish) as refused:
         _ = [chunk async for chunk in bench.model().stream([ModelMessage("user", "hi")], settings=settings)]
     assert refused.value.code == "model_refused_request"
