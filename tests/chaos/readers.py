@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -79,6 +80,28 @@ class Reader:
     def out_of_place(self) -> int:
         """How many events came twice, not at all, or in another order."""
         return sum(event.id != place for place, event in enumerate(self.events, start=1))
+
+
+@dataclass
+class Passer:
+    """A client of one gateway that asks small things all the time, and counts how it was answered."""
+
+    client: Client
+    answers: Counter[int] = field(default_factory=Counter)
+    leaving: threading.Event = field(default_factory=threading.Event)
+
+    def pass_by(self) -> None:
+        while not self.leaving.is_set():
+            try:
+                self.answers[self.client.get("/agents", timeout=5).status_code] += 1
+            except requests.RequestException:
+                # Nobody at the door: a balancer would have gone to the other gateway.
+                time.sleep(0.05)
+
+    @property
+    def wronged(self) -> int:
+        """Answers that a gateway must not give, also while it closes: 5xx other than 503."""
+        return sum(count for status, count in self.answers.items() if status >= 500 and status != 503)
 
 
 def all_at_once(readers: list[Reader], what: Callable[[Reader], None]) -> list[threading.Thread]:

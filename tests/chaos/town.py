@@ -88,6 +88,12 @@ class Town:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
+    def end(self, name: str) -> None:
+        """SIGTERM, as a roll-out does, and wait until it is gone."""
+        process = self.processes.pop(name)
+        process.terminate()
+        process.wait(30)
+
     def restart_server(self, name: str) -> None:
         """Stop one of the servers as its operator would, and start it again on its data."""
         server = next(server for server in self.running.stack.servers if server.name == name)
