@@ -62,3 +62,4 @@ async def drain(seconds: float) -> None:
     for task in late:
         task.cancel()
     await asyncio.gather(*late, return_exceptions=True)
+    logger.info("turns.drained", given_back=len(late))
