@@ -134,6 +134,7 @@ CACHES: dict[str, dict[str, Any]] = {
 
 # -- who is asking -------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "tenancy.User"
+CSRF_FAILURE_VIEW = "somaagent.web.fallback.csrf_failed"
 LOGIN_URL = "/sign-in/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/sign-in/"

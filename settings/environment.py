@@ -92,11 +92,6 @@ def read(environ: Mapping[str, str]) -> Environment:
     return Environment(found, tuple(problems), path, f"{PROCESS} and {path}")
 
 
-def read_only_file(path: str) -> Environment:
-    """What the file at *path* says on its own, as if the process environment had no ``SA01_*`` name."""
-    return read({FILE_NAME: path})
-
-
 def read_file(path: str) -> FileContent:
     """The names and values of the file at *path*. What cannot be read or understood is a problem."""
     try:

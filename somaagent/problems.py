@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -17,6 +18,8 @@ from somaagent.errors import Kind, SomaError
 from somaagent.tenancy.scope import DATABASE_AWAY
 
 logger = structlog.get_logger(__name__)
+
+Answer = Callable[[HttpRequest, SomaError], HttpResponse]
 
 STATUS = {
     Kind.INVALID: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -133,16 +136,11 @@ def _of_missing(request: HttpRequest, _: Exception) -> HttpResponse:
     return problem(request, HTTPStatus.NOT_FOUND, "not_found", "There is nothing at this address.")
 
 
-def of_absence(request: HttpRequest, error: Exception) -> HttpResponse:
-    """PostgreSQL or Valkey is away, for the time of a restart perhaps."""
+def absence(request: HttpRequest, error: Exception) -> SomaError:
+    """PostgreSQL or Valkey is away, for the time of a restart perhaps: the log says which."""
     logger.warning("request.store_unavailable", path=request.path, reason=str(error))
-    return problem(
-        request,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        "store_unavailable",
-        "A server that keeps the data is away. Try again in a moment.",
-        retry_after=2,
-    )
+    sentence = "A server that keeps the data is away. Try again in a moment."
+    return SomaError(Kind.UNAVAILABLE, "store_unavailable", sentence, retry_after=2)
 
 
 def of_crash(request: HttpRequest, error: Exception) -> HttpResponse:
@@ -156,17 +154,27 @@ def of_crash(request: HttpRequest, error: Exception) -> HttpResponse:
     )
 
 
+def register(api: NinjaAPI, of_error: Answer, handlers: Sequence[tuple[type[Exception], Any]]) -> None:
+    """Give an API its answers. ``of_error`` shapes the domain's errors, and the absence of a store."""
+
+    def of_absence(request: HttpRequest, error: Exception) -> HttpResponse:
+        return of_error(request, absence(request, error))
+
+    # Ninja's type says that a handler may be given a class; it gives instances.
+    everything: list[tuple[type[Exception], Any]] = [(SomaError, of_error), *handlers]
+    everything += [(away, of_absence) for away in (*DATABASE_AWAY, *valkey.ERRORS)]
+    for kind, handler in everything:
+        api.add_exception_handler(kind, handler)
+
+
 def install(api: NinjaAPI) -> None:
-    """Give an API these answers."""
+    """Give an API the answers of this module."""
     handlers: list[tuple[type[Exception], Any]] = [
-        (SomaError, of_error),
         (ValidationError, _of_validation),
         (HttpError, _of_http_error),
         (RequestDataTooBig, _of_oversized),
         (SuspiciousOperation, _of_suspicious),
         (Http404, _of_missing),
-        *((away, of_absence) for away in (*DATABASE_AWAY, *valkey.ERRORS)),
         (Exception, of_crash),
     ]
-    for kind, handler in handlers:
-        api.add_exception_handler(kind, handler)
+    register(api, of_error, handlers)

@@ -41,10 +41,6 @@ def turn_states(*, since: datetime) -> dict[str, int]:
     return {state.value: found.get(state.value, 0) for state in TurnState}
 
 
-def turn_is_open(*, turn_id: UUID) -> bool:
-    return Turn.objects.filter(id=turn_id, state__in=OPEN_STATES).exists()
-
-
 def open_turn_ids(*, session_id: UUID) -> list[UUID]:
     return list(
         Turn.objects.filter(session_id=session_id, state__in=OPEN_STATES).values_list("id", flat=True)

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 
+from somaagent import problems
 from somaagent.problems import problem
 
 from . import openai_errors
@@ -34,6 +35,12 @@ def not_allowed(request: HttpRequest, response: HttpResponseBase) -> HttpRespons
     if allowed:
         dressed["Allow"] = allowed
     return dressed
+
+
+def store_away(request: HttpRequest, error: Exception) -> HttpResponse:
+    """Before a view is reached, a store turned out to be away."""
+    of_error = openai_errors.of_error if openai_errors.is_ours(request.path) else problems.of_error
+    return of_error(request, problems.absence(request, error))
 
 
 def crashed(request: HttpRequest) -> HttpResponse:

@@ -14,7 +14,6 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 
-from somaagent import problems
 from somaagent.tenancy import selectors
 from somaagent.tenancy.fields import uuid7
 from somaagent.tenancy.scope import DATABASE_AWAY, in_database
@@ -66,7 +65,7 @@ class Authentication(_AsyncOnly):
         try:
             await _authenticate(cast("Request", request))
         except DATABASE_AWAY as error:
-            return problems.of_absence(request, error)
+            return fallback.store_away(request, error)
         return await self.get_response(request)
 
 

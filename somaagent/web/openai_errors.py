@@ -14,7 +14,7 @@ from ninja.errors import HttpError, ValidationError
 
 from somaagent.agent.failures import is_retryable
 from somaagent.errors import Kind, SomaError
-from somaagent.problems import STATUS
+from somaagent.problems import STATUS, register
 
 logger = structlog.get_logger(__name__)
 
@@ -126,7 +126,6 @@ def _of_crash(request: HttpRequest, error: Exception) -> HttpResponse:
 def install(api: NinjaAPI) -> None:
     """Give an API these answers."""
     handlers: list[tuple[type[Exception], Any]] = [
-        (SomaError, of_error),
         (ValidationError, _of_validation),
         (HttpError, _of_http_error),
         (RequestDataTooBig, _of_oversized),
@@ -134,5 +133,4 @@ def install(api: NinjaAPI) -> None:
         (Http404, _of_missing),
         (Exception, _of_crash),
     ]
-    for kind, handler in handlers:
-        api.add_exception_handler(kind, handler)
+    register(api, of_error, handlers)

@@ -160,3 +160,11 @@ def test_a_very_long_answer_is_rendered_at_a_bounded_cost(reader):
     live = sum(len(json.dumps(data)) for _, kind, data in sent if kind == "render")
     assert live < 4 * len(paragraphs)
     assert "Paragraph 2999" in html.unescape(sent[-1][2]["html"])
+
+
+def test_a_form_without_its_token_is_refused_on_a_page_of_ours(gateway):
+    nobody = Reader(gateway)
+    refused = nobody.post("/sign-in/", data={"username": "somebody", "password": "something"})
+    assert refused.status_code == 403
+    assert "reload it" in refused.text
+    assert refused.headers["X-Request-ID"] in refused.text
