@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
+from apps.chat import hosting
+from apps.chat.models import Turn
 from apps.sessions import services as sessions
 from apps.sessions.models import Agent
 from somaagent.tenancy import services as tenancy
@@ -63,6 +65,13 @@ def key_of(actor: Actor, **facts: object) -> str:
         name="test",
         **facts,  # type: ignore[arg-type]
     )[1]
+
+
+def taken(turn: Turn, owner: str = "test") -> hosting.Work:
+    """The turn's work, after a host took it."""
+    work = hosting.turn_claim(turn_id=turn.id, owner=owner)
+    assert work is not None
+    return work
 
 
 def user_of(actor: Actor) -> User:

@@ -56,6 +56,8 @@ async def submit_turn(request: HttpRequest, body: TurnIn, idempotency_key: Idemp
         text=body.input,
         session_id=body.session_id,
         agent=body.agent,
+        place=body.place(),
+        on_busy=body.on_busy,
         idempotency=idempotency_of(idempotency_key, body),
         background=body.background,
     )
@@ -83,7 +85,7 @@ async def cancel_turn(request: HttpRequest, turn_id: UUID) -> Any:
 
 @router.post("/{uuid:turn_id}/retry", response={201: TurnOut, 409: Problem, 503: Problem, **PROBLEMS})
 async def retry_turn(request: HttpRequest, turn_id: UUID, idempotency_key: IdempotencyKey = None) -> Any:
-    """Answer the same message again, after the session's last turn failed or was cancelled."""
+    """Answer the same message again: another try after a failure, or another answer beside the first."""
     idempotency = idempotency_of_text(idempotency_key, f"retry {turn_id}")
     return Status(201, await turns.retry(actor=actor_of(request), turn_id=turn_id, idempotency=idempotency))
 

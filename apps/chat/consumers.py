@@ -29,7 +29,8 @@ from somaagent.web.idempotency import idempotency_of
 from somaagent.web.text import Slug, Text
 
 from . import sse, turns
-from .models import Turn
+from .models import OnBusy, Turn
+from .services import Place
 
 logger = structlog.get_logger(__name__)
 
@@ -49,6 +50,9 @@ class Submit(_Message):
     input: Annotated[Text, Field(min_length=1)]
     session_id: UUID | None = None
     agent: Slug | None = None
+    after: UUID | None = None
+    replaces: UUID | None = None
+    on_busy: OnBusy = OnBusy.REJECT
     idempotency_key: Annotated[str | None, StringConstraints(min_length=1, max_length=200)] = None
 
     def idempotency(self) -> Idempotency | None:
@@ -127,6 +131,8 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             text=message.input,
             session_id=message.session_id,
             agent=message.agent,
+            place=Place(message.after, message.replaces),
+            on_busy=message.on_busy,
             idempotency=message.idempotency(),
         )
         await self._accepted(turn, message.ref)

@@ -21,7 +21,9 @@ _running: set[asyncio.Task[None]] = set()
 
 
 def start(turn_id: UUID, tenant_id: UUID) -> None:
-    """Run a turn in this process. Returns at once; the turn outlives the request that began it."""
+    """Run a turn in this process, and after it those that wait in its session. Returns at once; they outlive
+    the request that began them.
+    """
     task = asyncio.create_task(_host(turn_id, tenant_id), name=f"turn {turn_id}")
     _running.add(task)
     task.add_done_callback(_ended)
@@ -41,8 +43,12 @@ async def idle() -> None:
 
 
 async def _host(turn_id: UUID, tenant_id: UUID) -> None:
-    if not await run_turn(turn_id, tenant_id):
-        await in_database(handover.to_workers, turn_id, tenant_id)
+    next_turn: UUID | None = turn_id
+    while next_turn is not None:
+        ran = await run_turn(next_turn, tenant_id)
+        if ran.given_back:
+            await in_database(handover.to_workers, next_turn, tenant_id)
+        next_turn = ran.following
 
 
 def _ended(task: asyncio.Task[None]) -> None:

@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import F
+from django.db import IntegrityError, transaction
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from apps.sessions import selectors as sessions
@@ -20,6 +21,7 @@ from apps.sessions import services as session_services
 from somaagent.agent.events import StepCompleted
 from somaagent.agent.messages import Usage
 
+from . import selectors
 from .models import OPEN_STATES, Step, Turn, TurnState
 
 HISTORY_MESSAGES = 200
@@ -45,16 +47,8 @@ class Work:
 
 
 def turn_claim(*, turn_id: UUID, owner: str) -> Work | None:
-    """Take a queued turn. None when another host was first, or the turn is gone."""
-    now = timezone.now()
-    claimed = Turn.objects.filter(id=turn_id, state=TurnState.QUEUED).update(
-        state=TurnState.RUNNING,
-        lease_owner=owner,
-        lease_expires_at=now + lease_length(),
-        started_at=now,
-        attempt=F("attempt") + 1,
-    )
-    if not claimed:
+    """Take a queued turn. None when another host was first, it has to wait, or it is gone."""
+    if not _claimed(turn_id, owner):
         return None
     turn = Turn.objects.get(id=turn_id)
     conversation = sessions.conversation(
@@ -72,6 +66,30 @@ def turn_claim(*, turn_id: UUID, owner: str) -> Work | None:
         conversation=conversation,
         done=[StepCompleted.from_data(step.data) for step in turn.steps.order_by("number")],
     )
+
+
+def _claimed(turn_id: UUID, owner: str) -> bool:
+    now = timezone.now()
+    mine = Turn.objects.filter(~Exists(_before_it()), id=turn_id, state=TurnState.QUEUED)
+    try:
+        with transaction.atomic():
+            return bool(
+                mine.update(
+                    state=TurnState.RUNNING,
+                    lease_owner=owner,
+                    lease_expires_at=now + lease_length(),
+                    started_at=now,
+                    attempt=F("attempt") + 1,
+                )
+            )
+    except IntegrityError:
+        return False  # in the same moment another turn of the session was taken
+
+
+def _before_it() -> QuerySet[Turn]:
+    """What a queued turn has to wait for: its session's running turn, and the older queued ones."""
+    same_session = Turn.objects.filter(session_id=OuterRef("session_id"), state__in=OPEN_STATES)
+    return same_session.filter(Q(state=TurnState.RUNNING) | Q(id__lt=OuterRef("id")))
 
 
 def lease_length() -> timedelta:
@@ -135,41 +153,54 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What finishing came to: whether the turn is there at all, was this host's, and its stored answer."""
+    """What finishing came to: whether the turn is there at all, was this host's, its stored answer, and the
+    session's next turn, whose time has come now.
+    """
 
     there: bool
     mine: bool
     message_id: UUID | None = None
+    following: UUID | None = None
 
 
-def turn_finish(*, turn_id: UUID, owner: str, attempt: int, outcome: Outcome) -> Finished:
+def turn_finish(*, work: Work, outcome: Outcome) -> Finished:
     """End a turn, once. The owner's name stays with a finished turn: by it a repeated call knows its own."""
-    finished = Turn.objects.filter(id=turn_id, state=TurnState.RUNNING, lease_owner=owner).update(
-        state=outcome.state,
-        finished_at=timezone.now(),
-        lease_expires_at=None,
-        error_code=outcome.error_code,
-        error_message=outcome.error_message[:500],
-        error_retryable=outcome.error_retryable,
-        last_event=outcome.last_event,
-        **outcome.usage.data(),
-    )
-    turn = Turn.objects.filter(id=turn_id).first()
-    if turn is None:
+    # First the session, then its turns, as everybody who needs both.
+    session = sessions.session_locked(session_id=work.session_id)
+    finished = _finished(work, outcome)
+    turn = Turn.objects.filter(id=work.turn_id).first()
+    if session is None or turn is None:
         return Finished(there=False, mine=False)
     if not finished:
-        mine = turn.lease_owner == owner and turn.attempt == attempt
-        return Finished(there=True, mine=mine, message_id=turn.output_message_id)
-    if not outcome.text:
-        return Finished(there=True, mine=True)
-    message = session_services.message_from_agent(
-        tenant_id=turn.tenant_id,
-        session_id=turn.session_id,
-        text=outcome.text,
-        complete=outcome.state == TurnState.COMPLETED,
+        mine = turn.lease_owner == work.owner and turn.attempt == work.attempt
+        following = selectors.turn_next(session_id=session.id) if mine else None
+        return Finished(True, mine, turn.output_message_id, following)
+    if outcome.text:
+        turn.output_message = session_services.message_from_agent(
+            session=session,
+            parent=turn.input_message_id,
+            text=outcome.text,
+            complete=outcome.state == TurnState.COMPLETED,
+            waiting=selectors.inputs_not_taken(session_id=session.id),
+        )
+        turn.save(update_fields=["output_message"])
+    return Finished(True, True, turn.output_message_id, selectors.turn_next(session_id=session.id))
+
+
+def _finished(work: Work, outcome: Outcome) -> bool:
+    mine = Turn.objects.filter(id=work.turn_id, state=TurnState.RUNNING, lease_owner=work.owner)
+    return bool(
+        mine.update(
+            state=outcome.state,
+            finished_at=timezone.now(),
+            lease_expires_at=None,
+            error_code=outcome.error_code,
+            error_message=outcome.error_message[:500],
+            error_retryable=outcome.error_retryable,
+            last_event=outcome.last_event,
+            **outcome.usage.data(),
+        )
     )
-    Turn.objects.filter(id=turn_id).update(output_message=message)
-    return Finished(there=True, mine=True, message_id=message.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +228,9 @@ def turns_sweep() -> Swept:
             found, facts = swept.waiting, _queued_again()
         if still.update(**facts):
             found.append(turn.id)
-    stale = Turn.objects.filter(state=TurnState.QUEUED, queued_at__lt=now - QUEUED_TOO_LONG)
+    stale = Turn.objects.filter(
+        ~Exists(_before_it()), state=TurnState.QUEUED, queued_at__lt=now - QUEUED_TOO_LONG
+    )
     swept.waiting.extend(stale.values_list("id", flat=True))
     return swept
 

@@ -22,8 +22,18 @@ class TurnState(models.TextChoices):
 OPEN_STATES = [TurnState.QUEUED, TurnState.RUNNING]
 
 
+class OnBusy(models.TextChoices):
+    """What becomes of an input to a session with an open turn: refused, answered after it or in its place."""
+
+    REJECT = "reject"
+    QUEUE = "queue"
+    INTERRUPT = "interrupt"
+
+
 class Turn(TenantOwned, IdempotentCreate):
     """One user input up to the final answer. The row is the truth; events and jobs carry its id.
+
+    Of a session's turns one runs; those that are queued wait for it, oldest first.
 
     While it runs, ``lease_owner`` is the process that runs it, until ``lease_expires_at``, which it
     keeps moving on. A lease that ran out means that the process is gone.
@@ -61,11 +71,23 @@ class Turn(TenantOwned, IdempotentCreate):
                 condition=models.Q(state__in=OPEN_STATES),
                 name="turn_open_by_lease",
             ),
+            models.Index(
+                fields=["session", "id"],
+                condition=models.Q(state__in=OPEN_STATES),
+                name="turn_open_of_session",
+            ),
+            models.Index(
+                fields=["session"],
+                condition=models.Q(started_at__isnull=True),
+                name="turn_not_taken_of_session",
+            ),
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["tenant", "user", "idempotency_key"], name="turn_submitted_once"),
             models.UniqueConstraint(
-                fields=["session"], condition=models.Q(state__in=OPEN_STATES), name="turn_one_open_a_session"
+                fields=["session"],
+                condition=models.Q(state=TurnState.RUNNING),
+                name="turn_one_running_a_session",
             ),
         ]
 

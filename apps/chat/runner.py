@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 from uuid import UUID
 
@@ -70,14 +71,22 @@ def _token(_: int) -> str:
     return secrets.token_hex(4)
 
 
-async def run_turn(turn_id: UUID, tenant_id: UUID) -> bool:
-    """Take a queued turn and answer it. Does nothing where another host took it before.
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What became of a turn here. ``given_back``: it is unfinished and waits for another host.
 
-    False: it was given back unfinished and waits for another host.
+    ``following``: the session's next turn, whose time has come with this one's end.
     """
+
+    given_back: bool = False
+    following: UUID | None = None
+
+
+async def run_turn(turn_id: UUID, tenant_id: UUID) -> Ran:
+    """Take a queued turn and answer it. Does nothing where another host took it before."""
     work = await _patiently(tenant_id, hosting.turn_claim, turn_id=turn_id, owner=owner())
     if work is None:
-        return True
+        return Ran()
     with structlog.contextvars.bound_contextvars(
         tenant_id=str(tenant_id), session_id=str(work.session_id), turn_id=str(turn_id)
     ):
@@ -106,7 +115,7 @@ class _Host:
         self.started = time.monotonic()
         self.stopped_by: TurnState | None = None
 
-    async def answer(self) -> bool:
+    async def answer(self) -> Ran:
         engine = asyncio.create_task(self._engine(), name=f"engine {self.work.turn_id}")
         watch = asyncio.create_task(self._watch(engine), name=f"watch {self.work.turn_id}")
         try:
@@ -116,11 +125,10 @@ class _Host:
             watch.cancel()
             await asyncio.gather(engine, watch, return_exceptions=True)
         if ending is None:
-            return True
+            return Ran()
         if ending.state is TurnState.QUEUED:
-            return not await self._give_back()
-        await self._finish(ending)
-        return True
+            return Ran(given_back=await self._give_back())
+        return Ran(following=await self._finish(ending))
 
     async def _ending(self, engine: asyncio.Task[None]) -> Ending | None:
         """How the engine ended; None when the turn is no longer this host's."""
@@ -235,7 +243,7 @@ class _Host:
         logger.info("turn.given_back", given=given)
         return given
 
-    async def _finish(self, ending: Ending) -> None:
+    async def _finish(self, ending: Ending) -> UUID | None:
         failed = TurnFailed.of(ending.error) if ending.error else None
         outcome = Outcome(
             state=ending.state,
@@ -249,22 +257,21 @@ class _Host:
         finished = await _patiently(
             self.work.tenant_id,
             hosting.turn_finish,
-            turn_id=self.work.turn_id,
-            owner=self.work.owner,
-            attempt=self.work.attempt,
+            work=self.work,
             outcome=outcome,
         )
         if not finished.mine:
             logger.info("turn.gone", there=finished.there)
             if not finished.there:
                 await stream.delete(self.work.turn_id)
-            return
+            return finished.following
         message_id = str(finished.message_id) if finished.message_id else None
         cancelled = ending.state is TurnState.CANCELLED
         await self._emit(
             failed or (TurnCancelled() if cancelled else TurnCompleted(outcome.text, self.usage, message_id))
         )
         self._count(outcome)
+        return finished.following
 
     def _count(self, outcome: Outcome) -> None:
         seconds = time.monotonic() - self.started

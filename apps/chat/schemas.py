@@ -12,15 +12,31 @@ from pydantic import Field, StrictBool
 from somaagent.web.bodies import Body
 from somaagent.web.text import Slug, Text
 
-from .models import Turn
+from .models import OnBusy, Turn
+from .services import Place
 
 
 class TurnIn(Body):
     input: Annotated[Text, Field(min_length=1, description="What the user says.")]
     session_id: Annotated[UUID | None, Field(description="Left out: a new session begins.")] = None
     agent: Annotated[Slug | None, Field(description="For a new session: the agent's slug.")] = None
+    after: Annotated[
+        UUID | None,
+        Field(description="An answer that the input follows. Left out: the end of the active branch."),
+    ] = None
+    replaces: Annotated[
+        UUID | None,
+        Field(description="A message of the user that the input replaces, on a branch beside it."),
+    ] = None
+    on_busy: Annotated[
+        OnBusy,
+        Field(description="While a turn runs in the session: refuse (409), wait for it, or stop it."),
+    ] = OnBusy.REJECT
     stream: Annotated[StrictBool, Field(description="True: answer with the turn's events.")] = False
     background: Annotated[StrictBool, Field(description="True: a worker answers; nobody waits.")] = False
+
+    def place(self) -> Place:
+        return Place(self.after, self.replaces)
 
 
 class UsageOut(Schema):
@@ -39,6 +55,8 @@ class TurnError(Schema):
 class TurnOut(Schema):
     id: UUID
     session_id: UUID
+    input_message_id: UUID
+    output_message_id: UUID | None
     state: str
     output: str | None
     usage: UsageOut

@@ -29,11 +29,6 @@ def turn_list(*, actor: Actor, session_id: UUID | None) -> QuerySet[Turn]:
     return turns.filter(session_id=session_id) if session_id else turns
 
 
-def turn_last(*, actor: Actor, session_id: UUID) -> Turn | None:
-    """The session's newest turn: the one that may be running or may be retried."""
-    return turns_of(actor).filter(session_id=session_id).order_by("-id").first()
-
-
 def turn_states(*, since: datetime) -> dict[str, int]:
     """How many of the tenant's turns that began since then are in each state, for its operator."""
     counted = Turn.objects.filter(created_at__gte=since).values_list("state").annotate(turns=Count("id"))
@@ -41,10 +36,22 @@ def turn_states(*, since: datetime) -> dict[str, int]:
     return {state.value: found.get(state.value, 0) for state in TurnState}
 
 
-def open_turn_ids(*, session_id: UUID) -> list[UUID]:
-    return list(
-        Turn.objects.filter(session_id=session_id, state__in=OPEN_STATES).values_list("id", flat=True)
-    )
+def turns_open(*, session_id: UUID) -> QuerySet[Turn]:
+    """The session's running turn and those that wait, oldest first."""
+    return Turn.objects.filter(session_id=session_id, state__in=OPEN_STATES).order_by("id")
+
+
+def turn_next(*, session_id: UUID) -> UUID | None:
+    """The turn whose time has come: the oldest that waits where none is running."""
+    found = list(turns_open(session_id=session_id).values_list("id", "state"))
+    running = any(state != TurnState.QUEUED for _, state in found)
+    return found[0][0] if found and not running else None
+
+
+def inputs_not_taken(*, session_id: UUID) -> list[UUID]:
+    """The messages whose turns no host ever took: they wait, or were cancelled before their time came."""
+    turns = Turn.objects.filter(session_id=session_id, started_at__isnull=True)
+    return list(turns.values_list("input_message_id", flat=True))
 
 
 def turns_of(actor: Actor) -> QuerySet[Turn]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, cast
@@ -25,30 +25,48 @@ SESSIONS_AT_ONCE = 40
 
 
 @dataclass(frozen=True, slots=True)
+class Fork:
+    """A message among those that follow the same one: which it is, from 1, and its neighbours."""
+
+    number: int
+    total: int
+    before: UUID | None
+    after: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
 class Said:
-    """What the user said."""
+    """What the user said. ``fork``: where it was edited, and so stands beside others."""
 
     id: UUID
     text: str
     at: datetime
+    fork: Fork | None = None
     kind: Literal["said"] = "said"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of it. ``retryable``: the session's last turn, and it gave no whole answer."""
+    """What became of it. ``last``: nothing follows on its branch, so that it can be answered again."""
 
     turn_id: UUID | None
+    message_id: UUID | None
     state: TurnState
     text: str
     error: str
-    retryable: bool
+    last: bool
     at: datetime
+    fork: Fork | None = None
     kind: Literal["answer"] = "answer"
 
     @property
     def open(self) -> bool:
         return self.state in OPEN_STATES
+
+    @property
+    def retryable(self) -> bool:
+        """It gave no whole answer, and may be tried again."""
+        return self.last and self.state in (TurnState.FAILED, TurnState.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +94,22 @@ def session_page(*, actor: Actor, archived: bool, cursor: UUID | None = None) ->
 
 
 def transcript(*, actor: Actor, session_id: UUID, cursor: UUID | None = None) -> Transcript:
-    """The session's last messages, or those before ``cursor``. Raises ``not_found``."""
+    """The end of the session's active branch, or what stands before ``cursor``. Raises ``not_found``."""
     session = sessions.session_get(actor=actor, session_id=session_id)
     query = PageQuery(limit=MESSAGES_AT_ONCE, cursor=cursor)
-    page = page_of(sessions.message_list(actor=actor, session_id=session_id), query)
-    messages = cast("list[Message]", page["items"])[::-1]
-    turns = _turns_of(actor, messages)
-    last = max((turn.id for turn in turns), default=None) if cursor is None else None
-    return Transcript(session, _entries(messages, turns, last), cast("UUID | None", page["next"]))
+    branch = sessions.message_page(actor=actor, session_id=session_id, query=query)
+    messages = branch.items[::-1]
+    shown = _Shown(messages, _turns_of(actor, messages), branch.alternatives, ends=cursor is None)
+    return Transcript(session, shown.entries(), branch.next)
 
 
 def answer(*, actor: Actor, turn_id: UUID) -> Answer:
     """One turn's answer. Raises ``not_found``."""
     turn = selectors.turn_get(actor=actor, turn_id=turn_id)
-    last = selectors.turn_last(actor=actor, session_id=turn.session_id)
-    return _answer(turn, last.id if last else None)
+    session = sessions.session_get(actor=actor, session_id=turn.session_id)
+    found = sessions.replies(session_id=session.id, message_id=turn.input_message_id)
+    end = turn.output_message_id or turn.input_message_id
+    return _answer(turn, last=session.active_message_id == end, alternatives=found)
 
 
 def _turns_of(actor: Actor, messages: list[Message]) -> list[Turn]:
@@ -99,42 +118,68 @@ def _turns_of(actor: Actor, messages: list[Message]) -> list[Turn]:
     return list(selectors.turns_of(actor).filter(mine).order_by("id"))
 
 
-def _entries(messages: list[Message], turns: list[Turn], last: UUID | None) -> list[Said | Answer]:
-    """Messages and turns in the order in which they came: keys sort by time."""
-    by_output = {turn.output_message_id: turn for turn in turns if turn.output_message_id}
-    entries: list[tuple[UUID, Said | Answer]] = [
-        (message.id, _of_message(message, by_output.get(message.id), last)) for message in messages
-    ]
-    entries += [(turn.id, _answer(turn, last)) for turn in _without_text(messages, turns)]
-    return [entry for _, entry in sorted(entries, key=lambda pair: pair[0])]
+class _Shown:
+    """A part of a branch, oldest first, and the turns that belong to it. ``ends``: nothing follows it."""
+
+    def __init__(
+        self,
+        messages: list[Message],
+        turns: list[Turn],
+        alternatives: Mapping[UUID | None, list[UUID]],
+        *,
+        ends: bool,
+    ) -> None:
+        self._messages = messages
+        self._alternatives = alternatives
+        self._ends = ends
+        self._of_output = {turn.output_message_id: turn for turn in turns if turn.output_message_id}
+        # The newest of each message: of those that ended without a word only the last is shown.
+        self._of_input = {turn.input_message_id: turn for turn in turns}
+
+    def entries(self) -> list[Said | Answer]:
+        entries: list[Said | Answer] = []
+        for message, following in zip(self._messages, [*self._messages[1:], None], strict=True):
+            last = self._ends and following is None
+            entries.append(self._of_message(message, last=last))
+            if message.role == "user" and (following is None or following.role == "user"):
+                entries.extend(self._wordless(message, last=last))
+        return entries
+
+    def _of_message(self, message: Message, *, last: bool) -> Said | Answer:
+        alternatives = self._alternatives[message.parent_id]
+        if message.role == "user":
+            return Said(message.id, message.text, message.created_at, _fork(message.id, alternatives))
+        if (turn := self._of_output.get(message.id)) is not None:
+            return _answer(turn, last=last, alternatives=alternatives)
+        state = TurnState.COMPLETED if message.complete else TurnState.CANCELLED
+        fork = _fork(message.id, alternatives)
+        return Answer(None, message.id, state, message.text, "", last, message.created_at, fork)
+
+    def _wordless(self, message: Message, *, last: bool) -> Iterable[Answer]:
+        """The turn of a message that no answer follows: it runs, waits, or ended without a word."""
+        turn = self._of_input.get(message.id)
+        if turn is not None and turn.output_message_id is None:
+            yield _answer(turn, last=last, alternatives=[])
 
 
-def _without_text(messages: list[Message], turns: Iterable[Turn]) -> list[Turn]:
-    """Turns that no message shows: one that runs, or that ended without a word and was not tried again."""
-    shown = {message.id for message in messages}
-    latest = {turn.input_message_id: turn for turn in turns}
-    return [
-        turn for turn in latest.values() if turn.output_message_id is None and turn.input_message_id in shown
-    ]
-
-
-def _of_message(message: Message, turn: Turn | None, last: UUID | None) -> Said | Answer:
-    if message.role == "user":
-        return Said(message.id, message.text, message.created_at)
-    if turn is not None:
-        return _answer(turn, last)
-    state = TurnState.COMPLETED if message.complete else TurnState.CANCELLED
-    return Answer(None, state, message.text, "", retryable=False, at=message.created_at)
-
-
-def _answer(turn: Turn, last: UUID | None) -> Answer:
+def _answer(turn: Turn, *, last: bool, alternatives: list[UUID]) -> Answer:
     output = turn.output_message
-    state = TurnState(turn.state)
     return Answer(
         turn_id=turn.id,
-        state=state,
+        message_id=output.id if output else None,
+        state=TurnState(turn.state),
         text=output.text if output else "",
         error=turn.error_message,
-        retryable=turn.id == last and state in (TurnState.FAILED, TurnState.CANCELLED),
+        last=last,
         at=output.created_at if output else turn.created_at,
+        fork=_fork(output.id, alternatives) if output else None,
     )
+
+
+def _fork(message_id: UUID, alternatives: list[UUID]) -> Fork | None:
+    if len(alternatives) < 2:  # noqa: PLR2004 one road is no fork
+        return None
+    place = alternatives.index(message_id)
+    before = alternatives[place - 1] if place else None
+    after = alternatives[place + 1] if place + 1 < len(alternatives) else None
+    return Fork(place + 1, len(alternatives), before, after)

@@ -15,7 +15,8 @@ from somaagent.tenancy.idempotency import Idempotency
 from somaagent.tenancy.scope import in_database, in_tenant
 
 from . import handover, host, selectors, services, stream
-from .models import OPEN_STATES, Turn, TurnState
+from .models import OPEN_STATES, OnBusy, Turn, TurnState
+from .services import Place, Submitted
 from .stream import Record
 
 TRIMMED = "history.trimmed"
@@ -27,44 +28,64 @@ async def submit(
     text: str,
     session_id: UUID | None = None,
     agent: str | None = None,
+    place: Place | None = None,
+    on_busy: OnBusy = OnBusy.REJECT,
     idempotency: Idempotency | None = None,
     background: bool = False,
 ) -> Turn:
-    """Keep a user's message and begin to answer it: in this process, or (``background``) in a worker."""
-    turn, new = await in_tenant(
+    """Keep a user's message and begin to answer it: in this process, or (``background``) in a worker.
+
+    Where the session is busy and ``on_busy`` lets it wait, it is answered after the turn that is running.
+    """
+    submitted = await in_tenant(
         actor.tenant_id,
         services.turn_submit,
         actor=actor,
         text=text,
         session_id=session_id,
         agent=agent,
+        place=place,
+        on_busy=on_busy,
         idempotency=idempotency,
     )
-    if new and background:
-        await in_database(handover.to_workers, turn.id, actor.tenant_id)
-    elif new:
-        host.start(turn.id, actor.tenant_id)
-    return turn
+    await _begin(submitted, background=background)
+    return submitted.turn
 
 
 async def retry(*, actor: Actor, turn_id: UUID, idempotency: Idempotency | None = None) -> Turn:
     """Answer the same message again."""
-    turn, new = await in_tenant(
+    submitted = await in_tenant(
         actor.tenant_id, services.turn_retry, actor=actor, turn_id=turn_id, idempotency=idempotency
     )
-    if new:
-        host.start(turn.id, actor.tenant_id)
-    return turn
+    await _begin(submitted)
+    return submitted.turn
+
+
+async def _begin(submitted: Submitted, *, background: bool = False) -> None:
+    turn = submitted.turn
+    for stopped in submitted.stopped:
+        await _tell_stopped(stopped)
+    if submitted.starts and background:
+        await in_database(handover.to_workers, turn.id, turn.tenant_id)
+    elif submitted.starts:
+        host.start(turn.id, turn.tenant_id)
 
 
 async def cancel(*, actor: Actor, turn_id: UUID) -> Turn:
     """Ask a turn to stop. It is ``cancelled`` once its host says so; one that nobody took is at once."""
-    turn = await in_tenant(actor.tenant_id, services.turn_cancel, actor=actor, turn_id=turn_id)
+    turn, following = await in_tenant(actor.tenant_id, services.turn_cancel, actor=actor, turn_id=turn_id)
+    await _tell_stopped(turn)
+    if following is not None:
+        host.start(following, actor.tenant_id)
+    return turn
+
+
+async def _tell_stopped(turn: Turn) -> None:
+    """Tell its host, or where it had none, those who follow it."""
     if turn.state == TurnState.RUNNING:
         await stream.request_cancel(turn.id)
     elif turn.state == TurnState.CANCELLED and await stream.last(turn.id) is None:
         await stream.append(turn.id, _record(1, TurnCancelled()))
-    return turn
 
 
 async def follow(*, actor: Actor, turn_id: UUID, after: int) -> AsyncGenerator[Record | None, None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from django.http import HttpRequest
@@ -16,6 +16,11 @@ from somaagent.web.security import in_tenant_of_actor
 
 from . import selectors, services
 from .schemas import AgentOut, MessageOut, ModelProfileOut, SessionIn, SessionOut, SessionPatch
+
+Through = Annotated[
+    UUID | None,
+    Query(description="A message of another branch: that branch, as it goes on to its newest end."),
+]
 
 router = Router()
 router.add_decorator(in_tenant_of_actor)
@@ -70,9 +75,13 @@ def read_session(request: HttpRequest, session_id: UUID) -> Any:
 
 @router.patch("/sessions/{uuid:session_id}", response={200: SessionOut, **PROBLEMS}, tags=["sessions"])
 def update_session(request: HttpRequest, session_id: UUID, body: SessionPatch) -> Any:
-    """Rename, archive, or bring back from the archive."""
+    """Rename, archive, bring back from the archive, or go to another branch."""
     return services.session_update(
-        actor=actor_of(request), session_id=session_id, title=body.title, archived=body.archived
+        actor=actor_of(request),
+        session_id=session_id,
+        title=body.title,
+        archived=body.archived,
+        active_message=body.active_message_id,
     )
 
 
@@ -86,6 +95,12 @@ def delete_session(request: HttpRequest, session_id: UUID) -> Any:
 @router.get(
     "/sessions/{uuid:session_id}/messages", response={200: Page[MessageOut], **PROBLEMS}, tags=["sessions"]
 )
-def list_messages(request: HttpRequest, session_id: UUID, page: Query[PageQuery]) -> Any:
-    """What was said, newest first."""
-    return page_of(selectors.message_list(actor=actor_of(request), session_id=session_id), page)
+def list_messages(
+    request: HttpRequest, session_id: UUID, page: Query[PageQuery], through: Through = None
+) -> Any:
+    """What was said, newest first: the active branch, or another one."""
+    branch = selectors.message_page(
+        actor=actor_of(request), session_id=session_id, query=page, through=through
+    )
+    items = [MessageOut.of(message, branch.alternatives[message.parent_id]) for message in branch.items]
+    return {"items": items, "next": branch.next}

@@ -146,12 +146,23 @@ class Agent(TenantOwned):
 
 
 class Session(TenantOwned, IdempotentCreate):
-    """A conversation between a user and an agent."""
+    """A conversation between a user and an agent: a tree of messages, of which one branch is active."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="sessions")
     title = models.CharField(max_length=200, blank=True)
     archived_at = models.DateTimeField(null=True, blank=True)
+    # Django would collect what hangs on a message level by level, and a conversation is all depth. Messages
+    # go with their session alone, all at once; the database checks the references when they are gone.
+    active_message = models.ForeignKey(
+        "Message",
+        on_delete=models.DO_NOTHING,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="+",
+        help_text="The last message of the active branch.",
+    )
 
     class Meta:
         ordering: ClassVar = ["-id"]
@@ -174,16 +185,28 @@ class MessageRole(models.TextChoices):
 
 
 class Message(TenantOwned):
-    """What one side said. ``complete`` is false for an answer that was stopped or cut off."""
+    """What one side said. ``complete`` is false for an answer that was stopped or cut off.
+
+    ``parent`` is what was said before it. Messages with one parent are alternatives: an edited question, an
+    answer given anew.
+    """
 
     session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="messages")
+    parent = models.ForeignKey(
+        "self", on_delete=models.DO_NOTHING, null=True, blank=True, related_name="replies"
+    )
     role = models.CharField(max_length=16, choices=MessageRole.choices)
     text = models.TextField()
     complete = models.BooleanField(default=True)
 
     class Meta:
         ordering: ClassVar = ["-id"]
-        indexes: ClassVar = [models.Index(fields=["session", "-id"], name="message_of_session")]
+        indexes: ClassVar = [
+            models.Index(fields=["session", "-id"], name="message_of_session"),
+            models.Index(
+                fields=["session"], condition=models.Q(parent__isnull=True), name="message_first_of_session"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.role}: {self.text[:60]}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Self
 from uuid import UUID
 
 from ninja import Schema
@@ -12,7 +12,7 @@ from pydantic import Field, StrictBool
 from somaagent.web.bodies import Body
 from somaagent.web.text import Slug, Title
 
-from .models import Agent, ModelProfile, Session
+from .models import Agent, Message, ModelProfile, Session
 
 
 class ModelProfileOut(Schema):
@@ -54,6 +54,12 @@ class SessionIn(Body):
 class SessionPatch(Body):
     title: Title | None = None
     archived: StrictBool | None = None
+    active_message_id: Annotated[
+        UUID | None,
+        Field(
+            description="A message of the session: the branch that goes through it becomes the active one."
+        ),
+    ] = None
 
 
 class SessionOut(Schema):
@@ -62,6 +68,7 @@ class SessionOut(Schema):
     agent: str
     created_at: datetime
     archived_at: datetime | None
+    active_message_id: UUID | None
 
     @staticmethod
     def resolve_agent(session: Session) -> str:
@@ -74,3 +81,19 @@ class MessageOut(Schema):
     text: str
     complete: bool
     created_at: datetime
+    parent_id: Annotated[UUID | None, Field(description="What was said before it.")]
+    alternatives: Annotated[
+        list[UUID], Field(description="All messages that follow its parent, this one too, oldest first.")
+    ]
+
+    @classmethod
+    def of(cls, message: Message, alternatives: list[UUID]) -> Self:
+        return cls(
+            id=message.id,
+            role=message.role,
+            text=message.text,
+            complete=message.complete,
+            created_at=message.created_at,
+            parent_id=message.parent_id,
+            alternatives=alternatives,
+        )

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from somaagent.errors import Kind, SomaError, not_found
+from somaagent.errors import Kind, SomaError, invalid, not_found
 from somaagent.tenancy.actor import Actor
+from somaagent.web.pagination import PageQuery
 
+from . import branches
 from .models import Agent, Message, ModelProfile, Session
 
 if TYPE_CHECKING:
@@ -68,15 +70,67 @@ def session_count() -> int:
     return Session.objects.count()
 
 
-def session_get(*, actor: Actor, session_id: UUID) -> Session:
-    session = Session.objects.filter(id=session_id, user_id=actor.user_id).select_related("agent").first()
+def session_get(*, actor: Actor, session_id: UUID, locked: bool = False) -> Session:
+    """The actor's session; ``locked``: until the transaction's end nobody else's to change."""
+    sessions = Session.objects.filter(id=session_id, user_id=actor.user_id).select_related("agent")
+    if locked:
+        sessions = sessions.select_for_update(of=("self",), no_key=True)
+    session = sessions.first()
     if session is None:
         raise not_found("session")
     return session
 
 
-def message_list(*, actor: Actor, session_id: UUID) -> QuerySet[Message]:
-    return Message.objects.filter(session=session_get(actor=actor, session_id=session_id))
+def session_locked(*, session_id: UUID) -> Session | None:
+    """Anybody's session of the tenant, for its turns' hosts; None where it is gone."""
+    return Session.objects.select_for_update(no_key=True).filter(id=session_id).first()
+
+
+def message_list(*, session_id: UUID) -> QuerySet[Message]:
+    """All messages of a session, of every branch."""
+    return Message.objects.filter(session_id=session_id)
+
+
+def replies(*, session_id: UUID, message_id: UUID) -> list[UUID]:
+    """What follows a message, on whatever branch, oldest first."""
+    following = message_list(session_id=session_id).filter(parent_id=message_id)
+    return list(following.order_by("id").values_list("id", flat=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A part of a branch, newest first; ``next`` is the cursor of the part before, None where it begins.
+
+    ``alternatives`` gives for each message's parent all messages that follow it, oldest first.
+    """
+
+    items: list[Message]
+    next: UUID | None
+    alternatives: dict[UUID | None, list[UUID]]
+
+
+def message_page(*, actor: Actor, session_id: UUID, query: PageQuery, through: UUID | None = None) -> Branch:
+    """Messages of the active branch, or of the branch that goes on from ``through`` to the newest."""
+    session = session_get(actor=actor, session_id=session_id)
+    messages = _part(session, query, through)
+    more = len(messages) > query.limit
+    items = messages[: query.limit]
+    found = branches.alternatives(session_id=session_id, messages=items)
+    return Branch(items, items[-1].id if more else None, found)
+
+
+def _part(session: Session, query: PageQuery, through: UUID | None) -> list[Message]:
+    if query.cursor is not None:
+        behind = branches.walk_up(session_id=session.id, start=query.cursor, most=query.limit + 2)
+        if not behind:
+            raise invalid("query.cursor", "This is no cursor of ours: use the “next” of the page before.")
+        return behind[1:]
+    start = session.active_message_id
+    if through is not None:
+        start = branches.end_of_branch(session_id=session.id, start=through)
+        if start is None:
+            raise not_found("message")
+    return branches.walk_up(session_id=session.id, start=start, most=query.limit + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +146,10 @@ class Conversation:
 
 
 def conversation(*, session_id: UUID, up_to: UUID, most: int) -> Conversation | None:
-    """The last ``most`` messages up to and with one of them; None where the session is gone."""
+    """The last ``most`` messages of the branch that ends with ``up_to``; None where the session is gone."""
     session = Session.objects.filter(id=session_id).select_related("agent__model_profile").first()
     if session is None:
         return None
-    newest = Message.objects.filter(session_id=session_id, id__lte=up_to).order_by("-id")[:most]
+    newest = branches.walk_up(session_id=session_id, start=up_to, most=most)
     messages = [(message.role, message.text) for message in reversed(newest) if message.text]
     return Conversation(session.agent.instructions, session.agent.model_profile.chain(), messages)

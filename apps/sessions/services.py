@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from somaagent.errors import Kind, SomaError
+from somaagent.errors import Kind, SomaError, invalid
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.idempotency import Idempotency
 
-from . import selectors
+from . import branches, selectors
 from .models import Agent, Message, MessageRole, ModelProfile, Session
 
 TITLE_LENGTH = 60
@@ -42,39 +43,84 @@ def session_create(
 
 
 def session_update(
-    *, actor: Actor, session_id: UUID, title: str | None = None, archived: bool | None = None
+    *,
+    actor: Actor,
+    session_id: UUID,
+    title: str | None = None,
+    archived: bool | None = None,
+    active_message: UUID | None = None,
 ) -> Session:
-    """Rename, archive or bring back; None leaves a fact as it is."""
-    session = selectors.session_get(actor=actor, session_id=session_id)
+    """Rename, archive or bring back, go to the branch of a message; None leaves a fact as it is."""
+    session = selectors.session_get(actor=actor, session_id=session_id, locked=True)
     if title is not None:
         session.title = title
     if archived is not None:
         session.archived_at = (session.archived_at or timezone.now()) if archived else None
-    session.save(update_fields=["title", "archived_at"])
+    if active_message is not None:
+        session.active_message_id = _end_of_branch(session_id, active_message)
+    session.save(update_fields=["title", "archived_at", "active_message"])
     return session
+
+
+def _end_of_branch(session_id: UUID, through: UUID) -> UUID:
+    end = branches.end_of_branch(session_id=session_id, start=through)
+    if end is None:
+        raise invalid("body.active_message_id", "This session has no such message.")
+    return end
 
 
 def session_delete(*, actor: Actor, session_id: UUID) -> None:
     """Delete the session with all that was said in it."""
-    selectors.session_get(actor=actor, session_id=session_id).delete()
+    selectors.session_get(actor=actor, session_id=session_id, locked=True).delete()
 
 
-def message_from_user(*, session: Session, text: str) -> Message:
-    """Keep what a user said. The first message gives an unnamed session its title."""
-    if session.archived_at is not None:
-        raise SomaError(Kind.CONFLICT, "session_archived", "This session is archived: bring it back first.")
+def message_from_user(*, session: Session, text: str, parent: UUID | None) -> Message:
+    """Keep what a user said after ``parent``, and make its branch the active one.
+
+    The session is locked. Its first message gives an unnamed session its title.
+    """
+    refuse_archived(session)
     if not session.title:
         session.title = _title(text)
-        session.save(update_fields=["title"])
-    return Message.objects.create(
-        tenant_id=session.tenant_id, session=session, role=MessageRole.USER, text=text
+    message = Message.objects.create(
+        tenant_id=session.tenant_id, session=session, parent_id=parent, role=MessageRole.USER, text=text
     )
+    branch_activate(session=session, end=message.id)
+    return message
 
 
-def message_from_agent(*, tenant_id: UUID, session_id: UUID, text: str, complete: bool) -> Message:
-    return Message.objects.create(
-        tenant_id=tenant_id, session_id=session_id, role=MessageRole.ASSISTANT, text=text, complete=complete
+def refuse_archived(session: Session) -> None:
+    if session.archived_at is not None:
+        raise SomaError(Kind.CONFLICT, "session_archived", "This session is archived: bring it back first.")
+
+
+def branch_activate(*, session: Session, end: UUID) -> None:
+    """Make the branch that ends with this message of the (locked) session its active one."""
+    session.active_message_id = end
+    session.save(update_fields=["title", "active_message"])
+
+
+def message_from_agent(
+    *, session: Session, parent: UUID, text: str, complete: bool, waiting: Collection[UUID]
+) -> Message:
+    """Keep an answer to ``parent``. The session is locked.
+
+    ``waiting``: messages from the user that came meanwhile; those that follow ``parent`` follow the answer
+    from now on. Whoever looks at another branch by now stays there.
+    """
+    answer = Message.objects.create(
+        tenant_id=session.tenant_id,
+        session=session,
+        parent_id=parent,
+        role=MessageRole.ASSISTANT,
+        text=text,
+        complete=complete,
     )
+    if waiting:
+        Message.objects.filter(id__in=waiting, parent_id=parent).update(parent=answer)
+    if session.active_message_id == parent:
+        branch_activate(session=session, end=answer.id)
+    return answer
 
 
 def _title(text: str) -> str:

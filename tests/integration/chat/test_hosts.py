@@ -44,7 +44,7 @@ def acme(model) -> Organisation:
 
 def submitted(acme: Organisation, text: str) -> Turn:
     with tenant_scope(acme.tenant.id):
-        return services.turn_submit(actor=acme.owner, text=text)[0]
+        return services.turn_submit(actor=acme.owner, text=text).turn
 
 
 def hosted(acme: Organisation, turn: Turn) -> None:

@@ -67,7 +67,7 @@ def change(acme: Organisation, **facts: Any) -> ModelProfile:
 def answered(acme: Organisation, text: str) -> Turn:
     """A turn, run to its end by a worker."""
     with tenant_scope(acme.tenant.id):
-        turn = services.turn_submit(actor=acme.owner, text=text)[0]
+        turn = services.turn_submit(actor=acme.owner, text=text).turn
     tasks.turn_run(str(turn.id), str(acme.tenant.id))
     run_coroutine(host.idle())
     with tenant_scope(acme.tenant.id):

@@ -9,10 +9,11 @@ from django.test.utils import CaptureQueriesContext
 from apps.chat import hosting, services, transcript
 from apps.chat.hosting import Outcome
 from apps.chat.models import Turn, TurnState
+from apps.sessions import services as sessions
 from somaagent.agent.messages import Usage
 from somaagent.errors import SomaError
 from somaagent.tenancy.scope import tenant_scope
-from tests.factories import organisation, person
+from tests.factories import organisation, person, taken
 
 pytestmark = pytest.mark.django_db
 
@@ -26,13 +27,13 @@ def acme():
 
 
 def say(acme, text, session_id=None):
-    return services.turn_submit(actor=acme.owner, text=text, session_id=session_id)[0]
+    return services.turn_submit(actor=acme.owner, text=text, session_id=session_id).turn
 
 
 def end(turn, text="", state=TurnState.COMPLETED, error=""):
-    hosting.turn_claim(turn_id=turn.id, owner="test")
+    work = taken(turn)
     outcome = Outcome(state, text, Usage(), last_event=5, error_code=error, error_message=error)
-    hosting.turn_finish(turn_id=turn.id, owner="test", attempt=1, outcome=outcome)
+    hosting.turn_finish(work=work, outcome=outcome)
 
 
 def shown(acme, turn, cursor=None):
@@ -53,25 +54,22 @@ def test_of_answers_without_a_word_only_the_last_is_shown(acme):
     first = say(acme, "Hello?")
     end(first, state=TurnState.FAILED, error="model_failed")
     assert shown(acme, first).entries[1].retryable
-    second, _ = services.turn_retry(actor=acme.owner, turn_id=first.id)
+    second = services.turn_retry(actor=acme.owner, turn_id=first.id).turn
     assert told(acme, first) == [("said", "Hello?", None), ("answer", "", "queued")]
     end(second, "Hi!")
     assert told(acme, first) == [("said", "Hello?", None), ("answer", "Hi!", "completed")]
 
 
-def test_an_answer_that_was_stopped_in_the_middle_stays_when_it_is_tried_again(acme):
+def test_an_answer_that_was_stopped_in_the_middle_stays_beside_the_next_one(acme):
     first = say(acme, "Count")
     end(first, "one two", state=TurnState.CANCELLED)
-    end(services.turn_retry(actor=acme.owner, turn_id=first.id)[0], "one two three")
-    assert told(acme, first) == [
-        ("said", "Count", None),
-        ("answer", "one two", "cancelled"),
-        ("answer", "one two three", "completed"),
-    ]
-    assert [entry.retryable for entry in shown(acme, first).entries if entry.kind == "answer"] == [
-        False,
-        False,
-    ]
+    end(services.turn_retry(actor=acme.owner, turn_id=first.id).turn, "one two three")
+    assert told(acme, first) == [("said", "Count", None), ("answer", "one two three", "completed")]
+    fork = shown(acme, first).entries[1].fork
+    assert (fork.number, fork.total, fork.after) == (2, 2, None)
+    sessions.session_update(actor=acme.owner, session_id=first.session_id, active_message=fork.before)
+    assert told(acme, first) == [("said", "Count", None), ("answer", "one two", "cancelled")]
+    assert shown(acme, first).entries[1].retryable
 
 
 def test_a_long_conversation_comes_in_parts_and_nothing_is_said_twice(acme):

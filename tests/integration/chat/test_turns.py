@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from django.utils import timezone
 from apps.chat import hosting, selectors, services
 from apps.chat.hosting import Outcome
 from apps.chat.models import Turn, TurnState
+from apps.chat.services import Submitted
 from apps.sessions import selectors as session_selectors
 from apps.sessions import services as session_services
 from apps.sessions.models import Message
@@ -18,7 +20,8 @@ from somaagent.agent.messages import ModelMessage, Usage
 from somaagent.errors import SomaError
 from somaagent.tenancy.idempotency import Idempotency
 from somaagent.tenancy.scope import tenant_scope
-from tests.factories import organisation, person
+from somaagent.web.pagination import PageQuery
+from tests.factories import organisation, person, taken
 
 pytestmark = pytest.mark.django_db
 
@@ -32,7 +35,7 @@ def acme():
 
 
 def submit(acme, text="Hello there", **facts):
-    return services.turn_submit(actor=acme.owner, text=text, **facts)[0]
+    return services.turn_submit(actor=acme.owner, text=text, **facts).turn
 
 
 def completed(text="Hi."):
@@ -47,10 +50,9 @@ def code_of(call) -> str:
 
 def test_from_submission_to_answer(acme):
     turn = submit(acme)
-    work = hosting.turn_claim(turn_id=turn.id, owner="gateway 1")
-    assert work is not None
+    work = taken(turn, "gateway 1")
     assert work.conversation.messages == [("user", "Hello there")]
-    finished = hosting.turn_finish(turn_id=turn.id, owner="gateway 1", attempt=1, outcome=completed())
+    finished = hosting.turn_finish(work=work, outcome=completed())
     assert finished.mine
     turn.refresh_from_db()
     assert (turn.state, turn.output_message_id, turn.output_tokens) == (
@@ -58,8 +60,8 @@ def test_from_submission_to_answer(acme):
         finished.message_id,
         2,
     )
-    said = session_selectors.message_list(actor=acme.owner, session_id=turn.session_id)
-    assert [(message.role, message.text) for message in said] == [
+    said = session_selectors.message_page(actor=acme.owner, session_id=turn.session_id, query=PageQuery())
+    assert [(message.role, message.text) for message in said.items] == [
         ("assistant", "Hi."),
         ("user", "Hello there"),
     ]
@@ -79,10 +81,10 @@ def test_one_host_takes_a_turn(acme):
 
 def test_a_turn_finishes_once_and_by_its_host(acme):
     turn = submit(acme)
-    hosting.turn_claim(turn_id=turn.id, owner="gateway 1")
+    work = taken(turn, "gateway 1")
 
     def finish(owner: str, text: str) -> hosting.Finished:
-        return hosting.turn_finish(turn_id=turn.id, owner=owner, attempt=1, outcome=completed(text))
+        return hosting.turn_finish(work=replace(work, owner=owner), outcome=completed(text))
 
     assert not finish("gateway 2", "stolen").mine
     first = finish("gateway 1", "Hi.")
@@ -101,9 +103,9 @@ def test_a_busy_session_takes_no_second_turn(acme):
 
 def test_the_same_key_finds_the_same_turn(acme):
     once = Idempotency("order-1", b"a" * 32)
-    first, new = services.turn_submit(actor=acme.owner, text="Hello", idempotency=once)
-    again, newer = services.turn_submit(actor=acme.owner, text="Hello", idempotency=once)
-    assert (first.id, new, newer) == (again.id, True, False)
+    first = services.turn_submit(actor=acme.owner, text="Hello", idempotency=once)
+    again = services.turn_submit(actor=acme.owner, text="Hello", idempotency=once)
+    assert (first.turn.id, first.starts, again.starts) == (again.turn.id, True, False)
     other = Idempotency("order-1", b"b" * 32)
     assert code_of(lambda: submit(acme, "Other", idempotency=other)) == "idempotency_key_reused"
 
@@ -117,29 +119,28 @@ def test_a_colleague_cannot_see_or_stop_a_turn(acme):
 
 def test_a_queued_turn_is_cancelled_at_once_and_a_running_one_by_its_host(acme):
     queued = submit(acme)
-    assert services.turn_cancel(actor=acme.owner, turn_id=queued.id).state == TurnState.CANCELLED
+    assert services.turn_cancel(actor=acme.owner, turn_id=queued.id)[0].state == TurnState.CANCELLED
     assert hosting.turn_claim(turn_id=queued.id, owner="gateway 1") is None
     running = submit(acme, session_id=queued.session_id)
     hosting.turn_claim(turn_id=running.id, owner="gateway 1")
-    assert services.turn_cancel(actor=acme.owner, turn_id=running.id).state == TurnState.RUNNING
+    assert services.turn_cancel(actor=acme.owner, turn_id=running.id)[0].state == TurnState.RUNNING
     assert hosting.turn_renew(turn_id=running.id, owner="gateway 1") == TurnState.CANCELLED
 
 
 def test_a_failed_turn_is_tried_again_on_the_same_message(acme):
     turn = submit(acme)
-    hosting.turn_claim(turn_id=turn.id, owner="gateway 1")
+    work = taken(turn, "gateway 1")
     failed = Outcome(
         TurnState.FAILED, "Half an", Usage(), 3, "model_cut_off", "Cut off.", error_retryable=True
     )
-    hosting.turn_finish(turn_id=turn.id, owner="gateway 1", attempt=1, outcome=failed)
+    hosting.turn_finish(work=work, outcome=failed)
     once = Idempotency("retry-1", b"r" * 32)
-    again, new = services.turn_retry(actor=acme.owner, turn_id=turn.id, idempotency=once)
-    assert (again, False) == services.turn_retry(actor=acme.owner, turn_id=turn.id, idempotency=once)
-    assert new
-    work = hosting.turn_claim(turn_id=again.id, owner="gateway 1")
-    assert work is not None
+    again = services.turn_retry(actor=acme.owner, turn_id=turn.id, idempotency=once)
+    assert again.starts
+    assert services.turn_retry(actor=acme.owner, turn_id=turn.id, idempotency=once) == Submitted(again.turn)
+    work = taken(again.turn, "gateway 1")
     assert work.conversation.messages == [("user", "Hello there")]
-    assert code_of(lambda: services.turn_retry(actor=acme.owner, turn_id=turn.id)) == "turn_not_retryable"
+    assert code_of(lambda: services.turn_retry(actor=acme.owner, turn_id=turn.id)) == "session_busy"
     assert not Message.objects.get(text="Half an").complete
 
 
@@ -204,12 +205,11 @@ def test_a_turn_that_nobody_took_is_found(acme):
 
 def test_a_deleted_session_takes_its_turns_and_messages_with_it(acme):
     turn = submit(acme)
-    hosting.turn_claim(turn_id=turn.id, owner="gateway 1")
+    work = taken(turn, "gateway 1")
     session_services.session_delete(actor=acme.owner, session_id=turn.session_id)
     assert hosting.turn_renew(turn_id=turn.id, owner="gateway 1") is None
-    assert hosting.turn_finish(
-        turn_id=turn.id, owner="gateway 1", attempt=1, outcome=completed()
-    ) == hosting.Finished(there=False, mine=False)
+    gone = hosting.Finished(there=False, mine=False)
+    assert hosting.turn_finish(work=work, outcome=completed()) == gone
     assert Message.objects.count() == Turn.objects.count() == 0
 
 
