@@ -19,6 +19,7 @@ import somaagent.celery  # noqa: F401 the tasks that are sent from here need its
 from apps.chat import host
 from somaagent.observability import logging, tracing
 from somaagent.routing import websocket
+from somaagent.tenancy import pool
 from somaagent.web.lifespan import Lifespan
 
 logging.configure("gateway", django_settings.LOG_LEVEL)
@@ -30,5 +31,7 @@ async def _drain() -> None:
 
 
 application = tracing.Traced(
-    ProtocolTypeRouter({"http": _http, "websocket": websocket, "lifespan": Lifespan(at_stop=[_drain])})
+    ProtocolTypeRouter(
+        {"http": _http, "websocket": websocket, "lifespan": Lifespan(at_stop=[_drain, pool.close])}
+    )
 )

@@ -43,7 +43,16 @@ _ADOPTED = (
     "uvicorn.error",
 )
 # These say at INFO what our own lines say better, or too much.
-_QUIET = ("aiohttp.access", "asyncio", "daphne", "django.channels", "httpx", "opentelemetry", "urllib3")
+_QUIET = (
+    "aiohttp.access",
+    "asyncio",
+    "daphne",
+    "django.channels",
+    "httpx",
+    "opentelemetry",
+    "psycopg.pool",
+    "urllib3",
+)
 
 EventDict = MutableMapping[str, Any]
 _redactions: list[Callable[[str], str]] = []

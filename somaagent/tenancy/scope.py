@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 from uuid import UUID
 
+import psycopg
 from asgiref.sync import sync_to_async
 from django.db import InterfaceError, OperationalError, close_old_connections, connection, transaction
 
@@ -23,8 +24,8 @@ from .rls import TENANT_SETTING
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# What a query raises while PostgreSQL restarts or cannot be reached.
-DATABASE_AWAY = (OperationalError, InterfaceError)
+# What a query raises while PostgreSQL restarts or cannot be reached: through the ORM, and through ``pool``.
+DATABASE_AWAY = (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
 
 # Threads that do the database's work for coroutines; each keeps its connection.
 DATABASE_THREADS = 4

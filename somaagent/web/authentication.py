@@ -8,7 +8,6 @@ from channels.auth import get_user
 
 from somaagent.tenancy import selectors
 from somaagent.tenancy.actor import Actor
-from somaagent.tenancy.scope import in_database
 
 BEARER = "bearer "
 
@@ -18,7 +17,7 @@ async def actor_of_header(authorization: str) -> Actor | None:
     if not authorization.lower().startswith(BEARER):
         return None
     key = authorization[len(BEARER) :].strip()
-    return await in_database(selectors.actor_by_api_key, key) if key else None
+    return await selectors.actor_by_api_key_async(key) if key else None
 
 
 async def actor_of_scope(scope: dict[str, Any]) -> Actor | None:
@@ -29,4 +28,4 @@ async def actor_of_scope(scope: dict[str, Any]) -> Actor | None:
     user = await get_user(scope)
     if not user.is_authenticated or user.password_is_one_time:
         return None
-    return await in_database(selectors.actor_by_user, user.pk)
+    return await selectors.actor_by_user_async(user.pk)

@@ -16,7 +16,7 @@ from django.http import HttpRequest, HttpResponseBase
 
 from somaagent.tenancy import selectors
 from somaagent.tenancy.fields import uuid7
-from somaagent.tenancy.scope import DATABASE_AWAY, in_database
+from somaagent.tenancy.scope import DATABASE_AWAY
 
 from . import fallback
 from .authentication import actor_of_header
@@ -93,7 +93,7 @@ async def _authenticate(request: Request) -> None:
         user = await request.auser()
         # With a one-time password a user can do one thing: choose another.
         if user.is_authenticated and not user.password_is_one_time:
-            request.actor = await in_database(selectors.actor_by_user, user.pk)
+            request.actor = await selectors.actor_by_user_async(user.pk)
     if request.actor is not None:
         structlog.contextvars.bind_contextvars(
             tenant_id=str(request.actor.tenant_id), user_id=str(request.actor.user_id)
