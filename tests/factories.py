@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
-from apps.chat import hosting
+from apps.chat import hosting, services
 from apps.chat.models import Turn
+from apps.chat.services import Submitted
+from apps.chat.work import Work
 from apps.sessions import services as sessions
 from apps.sessions.models import Agent
 from somaagent.tenancy import services as tenancy
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.models import Role, Tenant, User
 from somaagent.tenancy.scope import tenant_scope
+from somaagent.tenancy.scripts import performed
 from somaagent.tenancy.selectors import actor_by_user
 
 _numbers = itertools.count(1)
@@ -67,9 +71,19 @@ def key_of(actor: Actor, **facts: object) -> str:
     )[1]
 
 
-def taken(turn: Turn, owner: str = "test") -> hosting.Work:
+def submitted(actor: Actor, text: str, **facts: Any) -> Submitted:
+    """What becomes of an input, on the connection of the story."""
+    return performed(services.turn_submit(actor=actor, text=text, **facts))
+
+
+def claimed(turn: Turn, owner: str = "test") -> Work | None:
+    """The turn's work, if a host can take it."""
+    return performed(hosting.turn_claim(tenant_id=turn.tenant_id, turn_id=turn.id, owner=owner))
+
+
+def taken(turn: Turn, owner: str = "test") -> Work:
     """The turn's work, after a host took it."""
-    work = hosting.turn_claim(turn_id=turn.id, owner=owner)
+    work = claimed(turn, owner)
     assert work is not None
     return work
 

@@ -62,7 +62,7 @@ async def submit_turn(request: HttpRequest, body: TurnIn, idempotency_key: Idemp
         background=body.background,
     )
     if body.stream:
-        return sse.response_of(await turns.follow(actor=actor, turn_id=turn.id, after=0))
+        return sse.response_of(turns.follow_turn(actor=actor, turn=turn, after=0))
     return Status(202 if body.background else 201, turn)
 
 

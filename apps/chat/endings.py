@@ -11,8 +11,8 @@ from somaagent.agent.messages import ModelMessage
 from somaagent.errors import Kind, SomaError
 from somaagent.tenancy.scope import DATABASE_AWAY
 
-from .hosting import Work
 from .models import TurnState
+from .work import Work
 
 logger = structlog.get_logger(__name__)
 

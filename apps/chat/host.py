@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -10,7 +12,8 @@ import structlog
 from somaagent.tenancy.scope import in_database
 
 from . import handover
-from .runner import run_turn
+from .runner import Ran, run_turn, run_work
+from .work import Work
 
 logger = structlog.get_logger(__name__)
 
@@ -24,7 +27,16 @@ def start(turn_id: UUID, tenant_id: UUID) -> None:
     """Run a turn in this process, and after it those that wait in its session. Returns at once; they outlive
     the request that began them.
     """
-    task = asyncio.create_task(_host(turn_id, tenant_id), name=f"turn {turn_id}")
+    _start(run_turn(turn_id, tenant_id), turn_id, tenant_id)
+
+
+def start_work(work: Work) -> None:
+    """``start``, with a turn that this process has taken."""
+    _start(run_work(work), work.turn_id, work.tenant_id)
+
+
+def _start(run: Coroutine[Any, Any, Ran], turn_id: UUID, tenant_id: UUID) -> None:
+    task = asyncio.create_task(_host(run, turn_id, tenant_id), name=f"turn {turn_id}")
     _running.add(task)
     task.add_done_callback(_ended)
 
@@ -42,13 +54,13 @@ async def idle() -> None:
         await asyncio.wait(_running)
 
 
-async def _host(turn_id: UUID, tenant_id: UUID) -> None:
-    next_turn: UUID | None = turn_id
-    while next_turn is not None:
-        ran = await run_turn(next_turn, tenant_id)
-        if ran.given_back:
-            await in_database(handover.to_workers, next_turn, tenant_id)
-        next_turn = ran.following
+async def _host(run: Coroutine[Any, Any, Ran], turn_id: UUID, tenant_id: UUID) -> None:
+    ran = await run
+    while ran.following is not None:
+        turn_id = ran.following
+        ran = await run_turn(turn_id, tenant_id)
+    if ran.given_back:
+        await in_database(handover.to_workers, turn_id, tenant_id)
 
 
 def _ended(task: asyncio.Task[None]) -> None:

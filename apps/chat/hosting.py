@@ -1,30 +1,29 @@
-"""Writes of a turn's host: take, keep, give back, finish; and what becomes of a dead host's turns.
+"""Writes of a turn's host: take, keep, finish (scripts, see ``somaagent.tenancy.scripts``), give back.
 
-All run inside the tenant's scope, and each may run twice: a host that lost its connection in a commit does
+And what becomes of a dead host's turns. Each may run twice: a host that lost its connection in a commit does
 it again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.conf import settings
-from django.db import IntegrityError, transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+import orjson
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from apps.sessions import selectors as sessions
-from apps.sessions import services as session_services
+from apps.sessions import statements as sessions
 from somaagent.agent.events import StepCompleted
 from somaagent.agent.messages import Usage
+from somaagent.tenancy.fields import uuid7
+from somaagent.tenancy.scripts import Script
 
-from . import selectors
+from . import statements
 from .models import OPEN_STATES, Step, Turn, TurnState
+from .work import HISTORY_MESSAGES, Conversation, Work, lease_end
 
-HISTORY_MESSAGES = 200
 QUEUED_TOO_LONG = timedelta(seconds=15)
 # A turn that takes every host with it must not go round for ever.
 MOST_ATTEMPTS = 5
@@ -32,95 +31,142 @@ MOST_ATTEMPTS = 5
 STEP_VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A claimed turn, with what its host needs to answer it: the steps that are done, oldest first."""
+def turn_claim(*, tenant_id: UUID, turn_id: UUID, owner: str) -> Script[Work | None]:
+    """Take a queued turn. None when another host was first, it has to wait, or it is gone.
 
-    turn_id: UUID
-    tenant_id: UUID
-    session_id: UUID
-    owner: str
-    attempt: int
-    submitted_at: datetime
-    conversation: sessions.Conversation
-    done: Sequence[StepCompleted]
-
-
-def turn_claim(*, turn_id: UUID, owner: str) -> Work | None:
-    """Take a queued turn. None when another host was first, it has to wait, or it is gone."""
-    if not _claimed(turn_id, owner):
+    Raises ``IntegrityError`` where another turn of the session is taken in the same moment.
+    """
+    (taken,) = yield [statements.take(turn_id=turn_id, owner=owner, until=lease_end())]
+    if not taken:
         return None
-    turn = Turn.objects.get(id=turn_id)
-    conversation = sessions.conversation(
-        session_id=turn.session_id, up_to=turn.input_message_id, most=HISTORY_MESSAGES
-    )
-    if conversation is None:
-        return None
+    session_id, input_id, attempt, submitted_at = taken[0]
+    agents, history, done = yield [
+        sessions.session_agent(session_id),
+        sessions.history(session_id=session_id, end=input_id, most=HISTORY_MESSAGES),
+        statements.steps(turn_id),
+    ]
+    agent = sessions.agent_of(agents, None)
+    (profiles,) = yield [sessions.profiles(agent)]
     return Work(
-        turn_id=turn.id,
-        tenant_id=turn.tenant_id,
-        session_id=turn.session_id,
+        turn_id=turn_id,
+        tenant_id=tenant_id,
+        session_id=session_id,
         owner=owner,
-        attempt=turn.attempt,
-        submitted_at=turn.created_at,
-        conversation=conversation,
-        done=[StepCompleted.from_data(step.data) for step in turn.steps.order_by("number")],
+        attempt=attempt,
+        submitted_at=submitted_at,
+        conversation=Conversation(
+            agent.instructions,
+            sessions.profiles_of(profiles),
+            [(role, text) for role, text in history],
+        ),
+        done=[StepCompleted.from_data(orjson.loads(data)) for (data,) in done],
     )
 
 
-def _claimed(turn_id: UUID, owner: str) -> bool:
-    now = timezone.now()
-    mine = Turn.objects.filter(~Exists(_before_it()), id=turn_id, state=TurnState.QUEUED)
-    try:
-        with transaction.atomic():
-            return bool(
-                mine.update(
-                    state=TurnState.RUNNING,
-                    lease_owner=owner,
-                    lease_expires_at=now + lease_length(),
-                    started_at=now,
-                    attempt=F("attempt") + 1,
-                )
-            )
-    except IntegrityError:
-        return False  # in the same moment another turn of the session was taken
-
-
-def _before_it() -> QuerySet[Turn]:
-    """What a queued turn has to wait for: its session's running turn, and the older queued ones."""
-    same_session = Turn.objects.filter(session_id=OuterRef("session_id"), state__in=OPEN_STATES)
-    return same_session.filter(Q(state=TurnState.RUNNING) | Q(id__lt=OuterRef("id")))
-
-
-def lease_length() -> timedelta:
-    return timedelta(seconds=settings.TURN_LEASE_SECONDS)
-
-
-def turn_renew(*, turn_id: UUID, owner: str) -> TurnState | None:
+def turn_renew(*, turn_id: UUID, owner: str) -> Script[TurnState | None]:
     """Move the lease on. ``cancelled`` when somebody asked to stop; None when another host has the turn."""
-    mine = Turn.objects.filter(id=turn_id, state=TurnState.RUNNING, lease_owner=owner)
-    if not mine.update(lease_expires_at=timezone.now() + lease_length()):
+    (rows,) = yield [statements.renew(turn_id=turn_id, owner=owner, until=lease_end())]
+    if not rows:
         return None
-    return (
-        TurnState.CANCELLED if mine.filter(cancel_requested_at__isnull=False).exists() else TurnState.RUNNING
-    )
+    return TurnState.CANCELLED if rows[0][0] else TurnState.RUNNING
 
 
-def step_keep(*, turn_id: UUID, owner: str, step: StepCompleted) -> bool:
+def step_keep(*, work: Work, step: StepCompleted) -> Script[bool]:
     """Keep a finished step. False when another host has the turn: its steps are the ones that count."""
-    turn = (
-        Turn.objects.select_for_update()
-        .filter(id=turn_id, state=TurnState.RUNNING, lease_owner=owner)
-        .first()
-    )
-    if turn is None:
-        return False
-    Step.objects.get_or_create(
-        turn=turn,
+    (rows,) = yield [statements.hold(turn_id=work.turn_id, owner=work.owner)]
+    if rows:
+        yield [statements.keep(_step(work, step))]
+    return bool(rows)
+
+
+def _step(work: Work, step: StepCompleted) -> Step:
+    return Step(
+        tenant_id=work.tenant_id,
+        turn_id=work.turn_id,
         number=step.step,
-        defaults={"tenant_id": turn.tenant_id, "version": STEP_VERSION, "data": step.data()},
+        version=STEP_VERSION,
+        data=step.data(),
     )
-    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a turn ended: its state, the text that there is, what it used, the error if it failed.
+
+    ``step``: its last one, where that ended with the turn and is to be kept with it.
+    """
+
+    state: TurnState
+    text: str
+    usage: Usage
+    last_event: int
+    error_code: str = ""
+    error_message: str = ""
+    error_retryable: bool = False
+    step: StepCompleted | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What finishing came to: whether the turn is there at all, was this host's, its stored answer, and the
+    session's next turn, whose time has come now.
+    """
+
+    there: bool
+    mine: bool
+    message_id: UUID | None = None
+    following: UUID | None = None
+
+
+def turn_finish(*, work: Work, outcome: Outcome) -> Script[Finished]:
+    """End a turn, once. The owner's name stays with a finished turn: by it a repeated call knows its own."""
+    answer = uuid7() if outcome.text else None
+    # First the session, then its turns, as everybody who needs both.
+    _, ended, not_taken = yield [
+        sessions.session_held(work.session_id),
+        statements.end(turn_id=work.turn_id, owner=work.owner, facts=_facts(outcome, answer)),
+        statements.not_taken(work.session_id),
+    ]
+    following = next((turn_id for turn_id, state, _ in not_taken if state == TurnState.QUEUED), None)
+    if not ended:
+        return (yield from _finished_before(work, following))
+    batch = [statements.keep(_step(work, outcome.step))] if outcome.step else []
+    if answer is not None:
+        batch += sessions.answered(
+            tenant_id=work.tenant_id,
+            session_id=work.session_id,
+            asked=ended[0][0],
+            answer=answer,
+            text=outcome.text,
+            complete=outcome.state == TurnState.COMPLETED,
+            waiting=[message_id for _, _, message_id in not_taken],
+        )
+    yield batch
+    return Finished(there=True, mine=True, message_id=answer, following=following)
+
+
+def _finished_before(work: Work, following: UUID | None) -> Script[Finished]:
+    (rows,) = yield [statements.ended(work.turn_id)]
+    if not rows:
+        return Finished(there=False, mine=False)
+    owner, attempt, answer = rows[0]
+    if (owner, attempt) != (work.owner, work.attempt):
+        return Finished(there=True, mine=False, message_id=answer)
+    return Finished(there=True, mine=True, message_id=answer, following=following)
+
+
+def _facts(outcome: Outcome, answer: UUID | None) -> dict[str, object]:
+    return {
+        "state": outcome.state.value,
+        "finished_at": timezone.now(),
+        "lease_expires_at": None,
+        "error_code": outcome.error_code,
+        "error_message": outcome.error_message[:500],
+        "error_retryable": outcome.error_retryable,
+        "last_event": outcome.last_event,
+        "output_message_id": answer,
+        **outcome.usage.data(),
+    }
 
 
 def turn_give_back(*, turn_id: UUID, owner: str) -> bool:
@@ -136,71 +182,6 @@ def _queued_again() -> dict[str, object]:
         "lease_owner": "",
         "lease_expires_at": None,
     }
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a turn ended: its state, the text that there is, what it used, the error if it failed."""
-
-    state: TurnState
-    text: str
-    usage: Usage
-    last_event: int
-    error_code: str = ""
-    error_message: str = ""
-    error_retryable: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """What finishing came to: whether the turn is there at all, was this host's, its stored answer, and the
-    session's next turn, whose time has come now.
-    """
-
-    there: bool
-    mine: bool
-    message_id: UUID | None = None
-    following: UUID | None = None
-
-
-def turn_finish(*, work: Work, outcome: Outcome) -> Finished:
-    """End a turn, once. The owner's name stays with a finished turn: by it a repeated call knows its own."""
-    # First the session, then its turns, as everybody who needs both.
-    session = sessions.session_locked(session_id=work.session_id)
-    finished = _finished(work, outcome)
-    turn = Turn.objects.filter(id=work.turn_id).first()
-    if session is None or turn is None:
-        return Finished(there=False, mine=False)
-    if not finished:
-        mine = turn.lease_owner == work.owner and turn.attempt == work.attempt
-        following = selectors.turn_next(session_id=session.id) if mine else None
-        return Finished(True, mine, turn.output_message_id, following)
-    if outcome.text:
-        turn.output_message = session_services.message_from_agent(
-            session=session,
-            parent=turn.input_message_id,
-            text=outcome.text,
-            complete=outcome.state == TurnState.COMPLETED,
-            waiting=selectors.inputs_not_taken(session_id=session.id),
-        )
-        turn.save(update_fields=["output_message"])
-    return Finished(True, True, turn.output_message_id, selectors.turn_next(session_id=session.id))
-
-
-def _finished(work: Work, outcome: Outcome) -> bool:
-    mine = Turn.objects.filter(id=work.turn_id, state=TurnState.RUNNING, lease_owner=work.owner)
-    return bool(
-        mine.update(
-            state=outcome.state,
-            finished_at=timezone.now(),
-            lease_expires_at=None,
-            error_code=outcome.error_code,
-            error_message=outcome.error_message[:500],
-            error_retryable=outcome.error_retryable,
-            last_event=outcome.last_event,
-            **outcome.usage.data(),
-        )
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,3 +225,9 @@ def _given_up(now: datetime) -> dict[str, object]:
         "error_message": f"{MOST_ATTEMPTS} servers stopped while they were answering. Try again.",
         "error_retryable": True,
     }
+
+
+def _before_it() -> QuerySet[Turn]:
+    """What a queued turn has to wait for: its session's running turn, and the older queued ones."""
+    same_session = Turn.objects.filter(session_id=OuterRef("session_id"), state__in=OPEN_STATES)
+    return same_session.filter(Q(state=TurnState.RUNNING) | Q(id__lt=OuterRef("id")))

@@ -8,26 +8,26 @@ step that was kept.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
-import os
-import secrets
-import socket
 import time
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 import orjson
 import stamina
 import structlog
 from django.conf import settings
+from django.db import IntegrityError
 from django.utils import timezone
 
 from somaagent import valkey
 from somaagent.agent.coalesce import coalesce
 from somaagent.agent.events import (
+    AgentEvent,
     RunCompleted,
     StepCompleted,
     TextDelta,
@@ -45,30 +45,22 @@ from somaagent.agent.toolsets import EmptyToolset
 from somaagent.errors import SomaError
 from somaagent.observability import metrics
 from somaagent.tenancy.scope import DATABASE_AWAY, in_tenant
+from somaagent.tenancy.scripts import Script, perform
 
 from . import endings, hosting, reach, stream
 from .endings import Ending
-from .hosting import Outcome, Work
+from .hosting import Outcome
 from .models import TurnState
+from .owner import owner
 from .wakeups import wakeups
+from .work import Work
 
 logger = structlog.get_logger(__name__)
-P = ParamSpec("P")
 T = TypeVar("T")
 
 COALESCE_SECONDS = 0.025
 # How long a running turn waits for PostgreSQL or Valkey to come back from a restart.
 PATIENCE_SECONDS = 120.0
-
-
-def owner() -> str:
-    """This process, as leases name it; another one with the same pid has another name."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_token(os.getpid())}"
-
-
-@functools.lru_cache(maxsize=1)
-def _token(_: int) -> str:
-    return secrets.token_hex(4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,23 +76,30 @@ class Ran:
 
 async def run_turn(turn_id: UUID, tenant_id: UUID) -> Ran:
     """Take a queued turn and answer it. Does nothing where another host took it before."""
-    work = await _patiently(tenant_id, hosting.turn_claim, turn_id=turn_id, owner=owner())
-    if work is None:
-        return Ran()
+    claim = functools.partial(hosting.turn_claim, tenant_id=tenant_id, turn_id=turn_id, owner=owner())
+    try:
+        work = await _patiently(tenant_id, claim)
+    except IntegrityError:
+        return Ran()  # in the same moment another turn of its session was taken, and will call it
+    return await run_work(work) if work is not None else Ran()
+
+
+async def run_work(work: Work) -> Ran:
+    """Answer a turn that this process has taken."""
     with structlog.contextvars.bound_contextvars(
-        tenant_id=str(tenant_id), session_id=str(work.session_id), turn_id=str(turn_id)
+        tenant_id=str(work.tenant_id), session_id=str(work.session_id), turn_id=str(work.turn_id)
     ):
         return await _Host(work).answer()
 
 
-async def _patiently(tenant_id: UUID, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """``in_tenant``, again and again while the database is away. The function must bear to run twice."""
+async def _patiently(tenant_id: UUID, script: Callable[[], Script[T]]) -> T:
+    """``perform``, again and again while the database is away. The script must bear to run twice."""
     retries = stamina.retry_context(
         on=DATABASE_AWAY, attempts=None, timeout=PATIENCE_SECONDS, wait_initial=0.1, wait_max=2.0
     )
     async for attempt in retries:
         with attempt:
-            return await in_tenant(tenant_id, function, *args, **kwargs)
+            return await perform(tenant_id, script())
     raise AssertionError("stamina ends by returning or raising")
 
 
@@ -111,11 +110,16 @@ class _Host:
         self.work = work
         self.sequence = 0
         self.parts: list[str] = []
+        self.last_step: StepCompleted | None = None
         self.usage = Usage()
         self.started = time.monotonic()
         self.stopped_by: TurnState | None = None
 
     async def answer(self) -> Ran:
+        with stream.tapped(self.work.turn_id, from_first=self.work.attempt == 1):
+            return await self._answer()
+
+    async def _answer(self) -> Ran:
         engine = asyncio.create_task(self._engine(), name=f"engine {self.work.turn_id}")
         watch = asyncio.create_task(self._watch(engine), name=f"watch {self.work.turn_id}")
         try:
@@ -167,31 +171,34 @@ class _Host:
         )
         async with aclosing(coalesce(events, COALESCE_SECONDS)) as coalesced:
             async for event in coalesced:
-                if isinstance(event, StepCompleted) and not await self._keep(event):
-                    raise stream.StreamLost(str(self.work.turn_id))
-                self._note(event)
-                if not isinstance(event, RunCompleted):
-                    await self._emit(event)
+                await self._take(event)
+
+    async def _take(self, event: AgentEvent) -> None:
+        """Keep and tell what the engine says."""
+        self._note(event)
+        if isinstance(event, StepCompleted) and not event.message.tool_calls:
+            self.last_step = event  # kept and told with the turn's end, which it is
+            return
+        if isinstance(event, StepCompleted) and not await self._keep(event):
+            raise stream.StreamLost(str(self.work.turn_id))
+        if not isinstance(event, RunCompleted):
+            await self._emit(event)
 
     async def _begin(self) -> None:
         """Say who answers. Another attempt begins the answer anew, with the steps that are done."""
         if self.work.attempt > 1:
             last = await stream.last(self.work.turn_id)
             self.sequence = last.sequence if last else 0
-        await self._emit(TurnStarted(str(self.work.turn_id), self.work.attempt))
+        told: list[TurnEvent] = [TurnStarted(str(self.work.turn_id), self.work.attempt)]
         for step in self.work.done:
-            for event in (TextDelta(step.text), step) if step.text else (step,):
-                self._note(event)
-                await self._emit(event)
+            told += (TextDelta(step.text), step) if step.text else (step,)
+        for event in told[1:]:
+            self._note(event)
+        await self._emit(*told)
 
     async def _keep(self, step: StepCompleted) -> bool:
-        return await _patiently(
-            self.work.tenant_id,
-            hosting.step_keep,
-            turn_id=self.work.turn_id,
-            owner=self.work.owner,
-            step=step,
-        )
+        keep = functools.partial(hosting.step_keep, work=self.work, step=step)
+        return await _patiently(self.work.tenant_id, keep)
 
     def _note(self, event: TurnEvent) -> None:
         if isinstance(event, TextDelta):
@@ -202,36 +209,34 @@ class _Host:
         elif isinstance(event, StepCompleted):
             self.usage += event.usage
 
-    async def _emit(self, event: TurnEvent) -> None:
-        self.sequence += 1
-        record = stream.Record(self.sequence, event.type, orjson.dumps(event.data()))
+    async def _emit(self, *events: TurnEvent) -> None:
+        first = self.sequence + 1
+        self.sequence += len(events)
+        records = [
+            stream.Record(number, event.type, orjson.dumps(event.data()))
+            for number, event in enumerate(events, first)
+        ]
         retries = stamina.retry_context(
             on=valkey.ERRORS, attempts=None, timeout=PATIENCE_SECONDS, wait_initial=0.1, wait_max=2.0
         )
         async for attempt in retries:
             with attempt:
-                await stream.append(self.work.turn_id, record)
+                await stream.append(self.work.turn_id, *records)
 
     async def _watch(self, engine: asyncio.Task[None]) -> None:
         """Keep the lease; stop the engine when somebody cancels, or when another host has the turn."""
-        async with wakeups().on(stream.cancel_channel(self.work.turn_id)) as woken:
+        renew = functools.partial(hosting.turn_renew, turn_id=self.work.turn_id, owner=self.work.owner)
+        async with wakeups().called(str(self.work.turn_id)) as woken:
             while True:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(settings.TURN_LEASE_SECONDS / 3):
+                        await woken.wait()
                 woken.clear()
-                state = await _patiently(
-                    self.work.tenant_id,
-                    hosting.turn_renew,
-                    turn_id=self.work.turn_id,
-                    owner=self.work.owner,
-                )
+                state = await _patiently(self.work.tenant_id, renew)
                 if state is not TurnState.RUNNING:
                     self.stopped_by = state or TurnState.FAILED
                     engine.cancel()
                     return
-                try:
-                    async with asyncio.timeout(settings.TURN_LEASE_SECONDS / 3):
-                        await woken.wait()
-                except TimeoutError:
-                    continue
 
     async def _give_back(self) -> bool:
         given = await in_tenant(
@@ -249,17 +254,14 @@ class _Host:
             state=ending.state,
             text="".join(self.parts),
             usage=self.usage,
-            last_event=self.sequence + 1,
+            last_event=self.sequence + (2 if self.last_step else 1),
             error_code=failed.code if failed else "",
             error_message=failed.message if failed else "",
             error_retryable=failed.retryable if failed else False,
+            step=self.last_step,
         )
-        finished = await _patiently(
-            self.work.tenant_id,
-            hosting.turn_finish,
-            work=self.work,
-            outcome=outcome,
-        )
+        finish = functools.partial(hosting.turn_finish, work=self.work, outcome=outcome)
+        finished = await _patiently(self.work.tenant_id, finish)
         if not finished.mine:
             logger.info("turn.gone", there=finished.there)
             if not finished.there:
@@ -267,9 +269,8 @@ class _Host:
             return finished.following
         message_id = str(finished.message_id) if finished.message_id else None
         cancelled = ending.state is TurnState.CANCELLED
-        await self._emit(
-            failed or (TurnCancelled() if cancelled else TurnCompleted(outcome.text, self.usage, message_id))
-        )
+        ended = TurnCancelled() if cancelled else TurnCompleted(outcome.text, self.usage, message_id)
+        await self._emit(*([self.last_step] if self.last_step else []), failed or ended)
         self._count(outcome)
         return finished.following
 

@@ -24,6 +24,11 @@ def turn_get(*, actor: Actor, turn_id: UUID) -> Turn:
     return turn
 
 
+def turn_read(*, turn_id: UUID) -> Turn:
+    """A turn of the tenant, with its answer, for code that knows whose it is."""
+    return Turn.objects.select_related("output_message").get(id=turn_id)
+
+
 def turn_list(*, actor: Actor, session_id: UUID | None) -> QuerySet[Turn]:
     turns = turns_of(actor)
     return turns.filter(session_id=session_id) if session_id else turns
@@ -46,12 +51,6 @@ def turn_next(*, session_id: UUID) -> UUID | None:
     found = list(turns_open(session_id=session_id).values_list("id", "state"))
     running = any(state != TurnState.QUEUED for _, state in found)
     return found[0][0] if found and not running else None
-
-
-def inputs_not_taken(*, session_id: UUID) -> list[UUID]:
-    """The messages whose turns no host ever took: they wait, or were cancelled before their time came."""
-    turns = Turn.objects.filter(session_id=session_id, started_at__isnull=True)
-    return list(turns.values_list("input_message_id", flat=True))
 
 
 def turns_of(actor: Actor) -> QuerySet[Turn]:

@@ -1,27 +1,29 @@
-"""Writes of a turn's user: submit, answer again, cancel. All run inside the tenant's scope."""
+"""Writes of a turn's user: submit, answer again (scripts, see ``somaagent.tenancy.scripts``), cancel."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from apps.sessions import selectors as sessions
 from apps.sessions import services as session_services
+from apps.sessions import statements as sessions
 from somaagent.errors import Kind, SomaError, invalid, not_found
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.idempotency import Idempotency
+from somaagent.tenancy.scripts import Row, Script, Statement, inserted, read
 
-from . import selectors
+from . import selectors, statements
 from .models import OPEN_STATES, OnBusy, Turn, TurnState
+from .work import HISTORY_MESSAGES, Conversation, Work, lease_end
 
 if TYPE_CHECKING:
-    from apps.sessions.models import Message, Session
+    from apps.sessions.models import Session
 
 MOST_WAITING = 20
 
@@ -41,13 +43,15 @@ class Place:
 class Submitted:
     """A turn, and what is to be done about it.
 
-    ``starts``: a host may take it now. Else it was submitted before, or waits for its session's running turn.
-    ``stopped``: turns that have to make room for it: queued ones are cancelled, running ones to be told.
+    ``starts``: a host may take it now; where the caller is one, it has, and ``work`` is what it needs. A turn
+    that neither starts was submitted before, or waits for its session's running turn.
+    ``stopped``: turns that made room for it: queued ones are cancelled, running ones to be told.
     """
 
     turn: Turn
     starts: bool = False
-    stopped: list[Turn] = dataclasses.field(default_factory=list)
+    work: Work | None = None
+    stopped: Sequence[Turn] = dataclasses.field(default_factory=list)
 
 
 def turn_submit(
@@ -59,96 +63,159 @@ def turn_submit(
     place: Place | None = None,
     on_busy: OnBusy = OnBusy.REJECT,
     idempotency: Idempotency | None = None,
-) -> Submitted:
-    """Keep the message and a queued turn, in ``session_id`` or a new session."""
+    host: str | None = None,
+) -> Script[Submitted]:
+    """Keep the message and a turn, in ``session_id`` or a new session.
+
+    ``host`` takes it in the same transaction, if its time has come; without one it is queued. Raises
+    ``IntegrityError`` where the same request is sent twice at once: asked again, this finds the other one.
+    """
     _check_text(text)
-    if existing := _made_before(actor, idempotency):
+    if existing := (yield from _made_before(actor, idempotency)):
         return Submitted(existing)
-    try:
-        with transaction.atomic():
-            session = _session(actor, session_id, agent)
-            stopped, waits = _make_room(session, on_busy) if session_id else ([], False)
-            message = session_services.message_from_user(
-                session=session, text=text, parent=_parent(actor, session, place or Place())
-            )
-            turn = _queued(actor, session.id, message.id, idempotency)
-    except IntegrityError:
-        if existing := _made_before(actor, idempotency):
-            return Submitted(existing)  # sent twice at once: the other one was first
-        raise
-    return Submitted(turn, starts=not waits, stopped=stopped)
-
-
-def _session(actor: Actor, session_id: UUID | None, agent: str | None) -> Session:
+    stopped: list[Turn] = []
+    waits = False
+    place = place or Place()
     if session_id is None:
-        return session_services.session_create(actor=actor, agent=agent)
-    return sessions.session_get(actor=actor, session_id=session_id, locked=True)
+        session = yield from _new_session(actor, agent, place)
+        parent = None
+    else:
+        session, found = yield from _taken_session(actor, session_id)
+        stopped, waits = yield from _make_room(session, found, on_busy)
+        parent = yield from _parent(session, place)
+    message = session_services.message_from_user(session=session, text=text, parent=parent)
+    kept = inserted(session) if session_id is None else sessions.session_changed(session)
+    turn = _turn(actor, session, message.id, idempotency, None if waits else host)
+    batch = [kept, inserted(message), inserted(turn)]
+    submitted = Submitted(turn, starts=not waits, stopped=stopped)
+    return (yield from _kept(batch, submitted, session, [("user", text)], parent))
 
 
-def _parent(actor: Actor, session: Session, place: Place) -> UUID | None:
+def turn_retry(
+    *, actor: Actor, turn_id: UUID, idempotency: Idempotency | None = None, host: str | None = None
+) -> Script[Submitted]:
+    """A new turn on the same message: another try after a failure, or another answer beside the first."""
+    if existing := (yield from _made_before(actor, idempotency)):
+        return Submitted(existing)
+    ((*rows,),) = yield [statements.turn_of_user(user_id=actor.user_id, turn_id=turn_id)]
+    if not rows:
+        raise not_found("turn")
+    earlier = read(Turn, rows[0])
+    session, found = yield from _taken_session(actor, earlier.session_id)
+    yield from _make_room(session, found, OnBusy.REJECT)
+    session_services.refuse_archived(session)
+    session.active_message_id = earlier.input_message_id
+    turn = _turn(actor, session, earlier.input_message_id, idempotency, host)
+    batch = [sessions.session_changed(session), inserted(turn)]
+    submitted = Submitted(turn, starts=True)
+    return (yield from _kept(batch, submitted, session, [], earlier.input_message_id))
+
+
+def _made_before(actor: Actor, idempotency: Idempotency | None) -> Script[Turn | None]:
+    if idempotency is None:
+        return None
+    ((*rows,),) = yield [statements.made_by_key(user_id=actor.user_id, key=idempotency.key)]
+    return idempotency.checked(read(Turn, rows[0])) if rows else None
+
+
+def _new_session(actor: Actor, agent: str | None, place: Place) -> Script[Session]:
+    if place != Place():
+        raise invalid(
+            "body.session_id", "Name the session of the message that the input follows or replaces."
+        )
+    ((*rows,),) = yield [sessions.agent_named(agent)]
+    return session_services.session_new(actor=actor, agent=sessions.agent_of(rows, agent))
+
+
+def _taken_session(actor: Actor, session_id: UUID) -> Script[tuple[Session, list[Row]]]:
+    """The session, locked, and id and state of its open turns."""
+    taken, found = yield [
+        sessions.session_taken(session_id=session_id, user_id=actor.user_id),
+        statements.open_turns(session_id),
+    ]
+    return sessions.session_of(taken), found
+
+
+def _make_room(session: Session, found: list[Row], on_busy: OnBusy) -> Script[tuple[list[Turn], bool]]:
+    """The open turns that were asked to stop, and whether the new one has to wait for one of them."""
+    if not found:
+        return [], False
+    if on_busy == OnBusy.REJECT:
+        raise _busy("A turn is running in this session: wait for it, cancel it, or say on_busy.")
+    if on_busy == OnBusy.QUEUE:
+        if len(found) > MOST_WAITING:
+            raise _busy(f"{MOST_WAITING} turns wait in this session already: wait for them, or cancel some.")
+        return [], True
+    queued, running = yield statements.stop_all(session.id)
+    return [read(Turn, row) for row in (*queued, *running)], bool(running)
+
+
+def _parent(session: Session, place: Place) -> Script[UUID | None]:
     """The message that an input at ``place`` follows."""
     if place.after and place.replaces:
         raise invalid("body.replaces", "An input either follows a message or replaces one.")
     if place.after:
-        return _named(session, "after", "assistant", place.after).id
+        message_id, _ = yield from _named(session, "after", "assistant", place.after)
+        return message_id
     if place.replaces:
-        return _named(session, "replaces", "user", place.replaces).parent_id
+        _, parent_id = yield from _named(session, "replaces", "user", place.replaces)
+        return parent_id
     return session.active_message_id
 
 
-def _named(session: Session, field: str, role: str, message_id: UUID) -> Message:
-    message = sessions.message_list(session_id=session.id).filter(id=message_id, role=role).first()
-    if message is None:
+def _named(session: Session, field: str, role: str, message_id: UUID) -> Script[tuple[UUID, UUID | None]]:
+    ((*rows,),) = yield [sessions.message_in(session_id=session.id, message_id=message_id, role=role)]
+    if not rows:
         raise invalid(f"body.{field}", f"This session has no such message of role “{role}”.")
-    return message
+    return rows[0][0], rows[0][1]
 
 
-def _make_room(session: Session, on_busy: OnBusy) -> tuple[list[Turn], bool]:
-    """The open turns that were asked to stop, and whether the new one has to wait for one of them."""
-    open_turns = list(selectors.turns_open(session_id=session.id))
-    if not open_turns:
-        return [], False
-    if on_busy == OnBusy.REJECT:
-        raise _busy("A turn is running in this session: wait for it, cancel it, or say on_busy.")
-    if on_busy == OnBusy.INTERRUPT:
-        stopped = [_stop(turn) for turn in open_turns]
-        return stopped, any(turn.state == TurnState.RUNNING for turn in stopped)
-    if len(open_turns) > MOST_WAITING:
-        raise _busy(f"{MOST_WAITING} turns wait in this session already: wait for them, or cancel some.")
-    return [], True
-
-
-def turn_retry(*, actor: Actor, turn_id: UUID, idempotency: Idempotency | None = None) -> Submitted:
-    """A new turn on the same message: another try after a failure, or another answer beside the first."""
-    if existing := _made_before(actor, idempotency):
-        return Submitted(existing)
-    earlier = selectors.turn_get(actor=actor, turn_id=turn_id)
-    try:
-        with transaction.atomic():
-            session = sessions.session_get(actor=actor, session_id=earlier.session_id, locked=True)
-            _make_room(session, OnBusy.REJECT)
-            session_services.refuse_archived(session)
-            session_services.branch_activate(session=session, end=earlier.input_message_id)
-            turn = _queued(actor, session.id, earlier.input_message_id, idempotency)
-    except IntegrityError:
-        if existing := _made_before(actor, idempotency):
-            return Submitted(existing)
-        raise
-    return Submitted(turn, starts=True)
-
-
-def _queued(actor: Actor, session_id: UUID, message_id: UUID, idempotency: Idempotency | None) -> Turn:
-    return Turn.objects.create(
+def _turn(
+    actor: Actor, session: Session, message_id: UUID, idempotency: Idempotency | None, host: str | None
+) -> Turn:
+    """A new turn: queued, or with ``host`` in its hands."""
+    turn = Turn(
         tenant_id=actor.tenant_id,
-        session_id=session_id,
+        session=session,
         user_id=actor.user_id,
         input_message_id=message_id,
         **(idempotency.columns() if idempotency else {}),
     )
+    if host is not None:
+        turn.state = TurnState.RUNNING
+        turn.lease_owner, turn.lease_expires_at = host, lease_end()
+        turn.started_at, turn.attempt = timezone.now(), 1
+    return turn
 
 
-def _made_before(actor: Actor, idempotency: Idempotency | None) -> Turn | None:
-    return idempotency.find(selectors.turns_of(actor)) if idempotency else None
+def _kept(
+    batch: list[Statement],
+    submitted: Submitted,
+    session: Session,
+    said: list[tuple[str, str]],
+    before: UUID | None,
+) -> Script[Submitted]:
+    """Keep the new rows, and read what the turn's host is told: what ends with ``before``, then ``said``."""
+    turn = submitted.turn
+    if turn.state != TurnState.RUNNING:
+        yield batch
+        return submitted
+    reads = [sessions.profiles(session.agent)]
+    if before is not None:
+        reads.append(sessions.history(session_id=session.id, end=before, most=HISTORY_MESSAGES))
+    rows = yield [*batch, *reads]
+    profiles, *history = rows[len(batch) :]
+    earlier = [(role, text) for role, text in history[0]] if history else []
+    work = Work(
+        turn_id=turn.id,
+        tenant_id=turn.tenant_id,
+        session_id=session.id,
+        owner=turn.lease_owner,
+        attempt=turn.attempt,
+        submitted_at=turn.created_at,
+        conversation=Conversation(session.agent.instructions, sessions.profiles_of(profiles), earlier + said),
+    )
+    return dataclasses.replace(submitted, work=work)
 
 
 def turn_cancel(*, actor: Actor, turn_id: UUID) -> tuple[Turn, UUID | None]:
@@ -159,10 +226,6 @@ def turn_cancel(*, actor: Actor, turn_id: UUID) -> tuple[Turn, UUID | None]:
     turn = selectors.turn_get(actor=actor, turn_id=turn_id)
     if turn.state not in OPEN_STATES:
         return turn, None
-    return _stop(turn), selectors.turn_next(session_id=turn.session_id)
-
-
-def _stop(turn: Turn) -> Turn:
     now = timezone.now()
     Turn.objects.filter(id=turn.id, state=TurnState.QUEUED).update(
         state=TurnState.CANCELLED, cancel_requested_at=now, finished_at=now
@@ -170,10 +233,7 @@ def _stop(turn: Turn) -> Turn:
     Turn.objects.filter(id=turn.id, state=TurnState.RUNNING, cancel_requested_at=None).update(
         cancel_requested_at=now
     )
-    stopped = Turn.objects.select_related("output_message").filter(id=turn.id).first()
-    if stopped is None:
-        raise not_found("turn")
-    return stopped
+    return selectors.turn_get(actor=actor, turn_id=turn_id), selectors.turn_next(session_id=turn.session_id)
 
 
 def _check_text(text: str) -> None:

@@ -7,7 +7,10 @@ that it saw, and two hosts can never both write the same place.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+import itertools
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -18,7 +21,7 @@ from redis.exceptions import ResponseError
 from somaagent import valkey
 from somaagent.agent.events import FINAL_TYPES
 
-from .wakeups import wakeups
+from .wakeups import channel_of, wakeups
 
 MOST_EVENTS = 20_000
 KEEP_SECONDS = 24 * 3600
@@ -52,31 +55,31 @@ def _key(turn_id: UUID) -> str:
     return f"soma:turn:{turn_id}:events"
 
 
-def cancel_channel(turn_id: UUID) -> str:
-    return f"soma:turn:{turn_id}:cancel"
-
-
-async def append(turn_id: UUID, record: Record) -> None:
-    """Add an event and wake who follows. Raises ``StreamLost`` where that place is taken."""
+async def append(turn_id: UUID, *records: Record) -> None:
+    """Add events, in order, and wake who follows. Raises ``StreamLost`` where a place is taken."""
     key = _key(turn_id)
-    pipeline = valkey.client().pipeline(transaction=True)
-    pipeline.xadd(
-        key,
-        {"type": record.type, "data": record.data},
-        id=f"{record.sequence}-0",
-        maxlen=MOST_EVENTS,
-        approximate=True,
-    )
-    pipeline.expire(key, KEEP_SECONDS)
-    pipeline.publish(key, record.sequence)
-    try:
-        await pipeline.execute()
-    except ResponseError as error:
-        if "equal or smaller" not in str(error):
-            raise
-        # Ours, if the connection broke between the write and its answer and the command went out again.
-        if record not in await read(turn_id, record.sequence - 1, most=1):
-            raise StreamLost(str(turn_id)) from error
+    # Not as a transaction: a reader may see the first before the others are there.
+    pipeline = valkey.client().pipeline(transaction=False)
+    for record in records:
+        fields: Any = {"type": record.type, "data": record.data}
+        pipeline.xadd(key, fields, id=f"{record.sequence}-0", maxlen=MOST_EVENTS, approximate=True)
+    if records[0].sequence == 1 or records[-1].final:
+        pipeline.expire(key, KEEP_SECONDS)
+    pipeline.publish(key, records[-1].sequence)
+    answers = await pipeline.execute(raise_on_error=False)
+    for record, answer in zip(records, answers, strict=False):
+        if isinstance(answer, ResponseError):
+            await _expect(turn_id, record, answer)
+    if (tap := _taps.get(turn_id)) is not None:
+        tap.add(records)
+
+
+async def _expect(turn_id: UUID, record: Record, error: ResponseError) -> None:
+    """It is there already: the connection broke between a write and its answer, and it was repeated."""
+    if "equal or smaller" not in str(error):
+        raise error
+    if record not in await read(turn_id, record.sequence - 1, most=1):
+        raise StreamLost(str(turn_id)) from error
 
 
 async def read(turn_id: UUID, after: int, *, most: int = READ_AT_ONCE) -> list[Record]:
@@ -95,8 +98,67 @@ def _record(entry_id: bytes, fields: dict[bytes, bytes]) -> Record:
     return Record(int(entry_id.split(b"-")[0]), fields[b"type"].decode(), fields[b"data"])
 
 
+class _Tap:
+    """What this process has appended to a turn's stream, for those who follow it here."""
+
+    def __init__(self) -> None:
+        self.records: deque[Record] = deque(maxlen=MOST_EVENTS)
+        self.woken: set[asyncio.Event] = set()
+        self.closed = False
+
+    def add(self, records: Sequence[Record]) -> None:
+        self.records.extend(records)
+        self.wake()
+
+    def close(self) -> None:
+        self.closed = True
+        self.wake()
+
+    def wake(self) -> None:
+        for woken in self.woken:
+            woken.set()
+
+    def has_all_behind(self, after: int) -> bool:
+        return not self.records or self.records[0].sequence <= after + 1
+
+    def behind(self, after: int) -> list[Record]:
+        skipped = max(0, after + 1 - self.records[0].sequence) if self.records else 0
+        return list(itertools.islice(self.records, skipped, None))
+
+
+_taps: dict[UUID, _Tap] = {}
+
+
+def is_tapped(turn_id: UUID) -> bool:
+    """Whether the turn runs in this process, and began here."""
+    return turn_id in _taps
+
+
+@contextmanager
+def tapped(turn_id: UUID, *, from_first: bool) -> Iterator[None]:
+    """While a host appends from here, those who follow the turn in this process are handed its events.
+
+    ``from_first``: nothing was appended before, by anybody. Else they read what is there from Valkey.
+    """
+    if not from_first or turn_id in _taps:
+        yield
+        return
+    tap = _taps[turn_id] = _Tap()
+    try:
+        yield
+    finally:
+        del _taps[turn_id]
+        tap.close()
+
+
 async def follow(turn_id: UUID, after: int) -> AsyncGenerator[Record | None, None]:
     """Events behind the cursor as they come, until the final one; None for each 15 s without any."""
+    async with aclosing(_follow_here(turn_id, after)) as here:
+        async for record in here:
+            yield record
+            after = record.sequence if record else after
+            if record and record.final:
+                return
     async with wakeups().on(_key(turn_id)) as woken:
         while True:
             woken.clear()
@@ -110,6 +172,30 @@ async def follow(turn_id: UUID, after: int) -> AsyncGenerator[Record | None, Non
                 yield None
 
 
+async def _follow_here(turn_id: UUID, after: int) -> AsyncGenerator[Record | None, None]:
+    """What this process's own host of the turn appends, as long as it does, if it is the host."""
+    tap = _taps.get(turn_id)
+    if tap is None:
+        return
+    woken = asyncio.Event()
+    tap.woken.add(woken)
+    try:
+        while tap.has_all_behind(after):
+            woken.clear()
+            records = tap.behind(after)
+            for record in records:
+                yield record
+                after = record.sequence
+            if records:
+                continue
+            if tap.closed:
+                return
+            if not await _woken(woken):
+                yield None
+    finally:
+        tap.woken.discard(woken)
+
+
 async def _woken(woken: asyncio.Event) -> bool:
     try:
         async with asyncio.timeout(HEARTBEAT_SECONDS):
@@ -119,18 +205,18 @@ async def _woken(woken: asyncio.Event) -> bool:
     return True
 
 
-async def request_cancel(turn_id: UUID) -> None:
+async def call_host(turn_id: UUID, owner: str) -> None:
     """Tell the turn's host that a cancellation stands in its row."""
-    await valkey.client().publish(cancel_channel(turn_id), b"cancel")
+    await valkey.client().publish(channel_of(owner), str(turn_id))
 
 
 async def delete(turn_id: UUID) -> None:
     await valkey.client().delete(_key(turn_id))
 
 
-def forget(turn_id: UUID) -> None:
-    """Delete a turn's events and wake its host, from code that has no event loop."""
+def forget(turn_id: UUID, owner: str) -> None:
+    """Delete a turn's events and call its host, from code that has no event loop."""
     pipeline = valkey.blocking_client().pipeline(transaction=True)
     pipeline.delete(_key(turn_id))
-    pipeline.publish(cancel_channel(turn_id), b"deleted")
+    pipeline.publish(channel_of(owner), str(turn_id))
     pipeline.execute()

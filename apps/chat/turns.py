@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import functools
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from uuid import UUID
 
 import orjson
+from django.db import IntegrityError
 
 from somaagent.agent.events import TurnCancelled, TurnCompleted, TurnEvent, TurnFailed
 from somaagent.agent.messages import Usage
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.idempotency import Idempotency
 from somaagent.tenancy.scope import in_database, in_tenant
+from somaagent.tenancy.scripts import Script, perform
 
 from . import handover, host, selectors, services, stream
 from .models import OPEN_STATES, OnBusy, Turn, TurnState
+from .owner import owner
 from .services import Place, Submitted
 from .stream import Record
 
@@ -37,8 +41,7 @@ async def submit(
 
     Where the session is busy and ``on_busy`` lets it wait, it is answered after the turn that is running.
     """
-    submitted = await in_tenant(
-        actor.tenant_id,
+    submit_it = functools.partial(
         services.turn_submit,
         actor=actor,
         text=text,
@@ -47,28 +50,38 @@ async def submit(
         place=place,
         on_busy=on_busy,
         idempotency=idempotency,
+        host=None if background else owner(),
     )
-    await _begin(submitted, background=background)
-    return submitted.turn
+    return await _begun(await _once(actor, submit_it))
 
 
 async def retry(*, actor: Actor, turn_id: UUID, idempotency: Idempotency | None = None) -> Turn:
     """Answer the same message again."""
-    submitted = await in_tenant(
-        actor.tenant_id, services.turn_retry, actor=actor, turn_id=turn_id, idempotency=idempotency
+    retry_it = functools.partial(
+        services.turn_retry, actor=actor, turn_id=turn_id, idempotency=idempotency, host=owner()
     )
-    await _begin(submitted)
-    return submitted.turn
+    return await _begun(await _once(actor, retry_it))
 
 
-async def _begin(submitted: Submitted, *, background: bool = False) -> None:
+async def _once(actor: Actor, script: Callable[[], Script[Submitted]]) -> Submitted:
+    """The script's turn; where the same request came twice at once, the turn of the first."""
+    try:
+        return await perform(actor.tenant_id, script())
+    except IntegrityError:
+        return await perform(actor.tenant_id, script())
+
+
+async def _begun(submitted: Submitted) -> Turn:
     turn = submitted.turn
+    if submitted.work is not None:
+        host.start_work(submitted.work)
+    elif submitted.starts:
+        await in_database(handover.to_workers, turn.id, turn.tenant_id)
     for stopped in submitted.stopped:
         await _tell_stopped(stopped)
-    if submitted.starts and background:
-        await in_database(handover.to_workers, turn.id, turn.tenant_id)
-    elif submitted.starts:
-        host.start(turn.id, turn.tenant_id)
+    if turn.output_message_id is not None:
+        return await in_tenant(turn.tenant_id, selectors.turn_read, turn_id=turn.id)
+    return turn
 
 
 async def cancel(*, actor: Actor, turn_id: UUID) -> Turn:
@@ -83,7 +96,7 @@ async def cancel(*, actor: Actor, turn_id: UUID) -> Turn:
 async def _tell_stopped(turn: Turn) -> None:
     """Tell its host, or where it had none, those who follow it."""
     if turn.state == TurnState.RUNNING:
-        await stream.request_cancel(turn.id)
+        await stream.call_host(turn.id, turn.lease_owner)
     elif turn.state == TurnState.CANCELLED and await stream.last(turn.id) is None:
         await stream.append(turn.id, _record(1, TurnCancelled()))
 
@@ -95,11 +108,16 @@ async def follow(*, actor: Actor, turn_id: UUID, after: int) -> AsyncGenerator[R
     says so, and the final event comes from the turn's row.
     """
     turn = await in_tenant(actor.tenant_id, selectors.turn_get, actor=actor, turn_id=turn_id)
+    return follow_turn(actor=actor, turn=turn, after=after)
+
+
+def follow_turn(*, actor: Actor, turn: Turn, after: int) -> AsyncGenerator[Record | None, None]:
+    """``follow``, for a caller who has just read the turn."""
     return _events(actor, turn, after)
 
 
 async def _events(actor: Actor, turn: Turn, after: int) -> AsyncGenerator[Record | None, None]:
-    last = await _final_of(turn)
+    last = None if stream.is_tapped(turn.id) else await _final_of(turn)
     if last is None and turn.state not in OPEN_STATES:
         for rebuilt in _rebuilt(turn, after):
             yield rebuilt

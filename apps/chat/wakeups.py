@@ -1,13 +1,15 @@
 """Wake-ups between processes: one Valkey subscription for each event loop, however many wait on it.
 
-A wake-up says only “look again”; what there is to see stands in the turn's stream or row. One that
-got lost costs the waiter a look at its next heartbeat.
+A wake-up says only “look again”; what there is to see stands in the turn's stream or row. One that got lost
+costs the waiter a look at its next heartbeat. Each process has a channel of its own besides, on which the
+turns that it hosts are called by their names: no turn subscribes to anything.
 """
 
 from __future__ import annotations
 
 import asyncio
 import weakref
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,11 +17,18 @@ import structlog
 
 from somaagent import valkey
 
+from .owner import owner
+
 logger = structlog.get_logger(__name__)
 
-# Keeps the subscription open while nobody waits, so that the reader always has something to read.
-_IDLE_CHANNEL = "soma:idle"
 _RECONNECT_SECONDS = 0.5
+# Calls that came before the one who is called: a turn can be cancelled while its host still learns of it.
+_MOST_EARLY = 1_000
+
+
+def channel_of(process: str) -> str:
+    """Where a process is called, by its name as an owner of leases."""
+    return f"soma:host:{process}"
 
 
 class Wakeups:
@@ -27,6 +36,9 @@ class Wakeups:
 
     def __init__(self) -> None:
         self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._called: dict[str, asyncio.Event] = {}
+        self._early: deque[str] = deque(maxlen=_MOST_EARLY)
+        self._own = channel_of(owner())
         self._pubsub = valkey.client().pubsub(ignore_subscribe_messages=True)
         self._ready = asyncio.Event()
         self._reader = asyncio.create_task(self._read(), name="wakeups")
@@ -48,20 +60,39 @@ class Wakeups:
                 del self._waiting[channel]
                 await self._pubsub.unsubscribe(channel)
 
+    @asynccontextmanager
+    async def called(self, name: str) -> AsyncIterator[asyncio.Event]:
+        """An event that is set whenever somebody calls ``name`` on this process's channel."""
+        woken = self._called[name] = asyncio.Event()
+        if name in self._early:
+            woken.set()
+        try:
+            yield woken
+        finally:
+            self._called.pop(name, None)
+
     async def _read(self) -> None:
         while True:
             try:
-                await self._pubsub.subscribe(_IDLE_CHANNEL)
+                await self._pubsub.subscribe(self._own)
                 self._ready.set()
                 # What was published while the connection was away is lost: everybody looks again.
                 self._wake_all()
                 while True:
                     message = await self._pubsub.get_message(timeout=None)
                     if message is not None:
-                        self._wake(message["channel"].decode())
+                        self._heard(message["channel"].decode(), message["data"].decode())
             except valkey.ERRORS as error:
                 logger.warning("wakeups.disconnected", error=str(error))
                 await asyncio.sleep(_RECONNECT_SECONDS)
+
+    def _heard(self, channel: str, name: str) -> None:
+        if channel != self._own:
+            self._wake(channel)
+        elif (called := self._called.get(name)) is not None:
+            called.set()
+        else:
+            self._early.append(name)
 
     def _wake(self, channel: str) -> None:
         for woken in self._waiting.get(channel, ()):
@@ -70,6 +101,8 @@ class Wakeups:
     def _wake_all(self) -> None:
         for channel in self._waiting:
             self._wake(channel)
+        for called in self._called.values():
+            called.set()
 
 
 _of_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Wakeups] = weakref.WeakKeyDictionary()

@@ -25,16 +25,21 @@ def agent_get(*, slug: str | None) -> Agent:
     """The named agent, or the tenant's default where no name is given."""
     agents = agent_list()
     agent = agents.filter(slug=slug).first() if slug else agents.filter(is_default=True).first()
-    if agent is not None:
-        return agent
+    if agent is None:
+        raise agent_missing(slug)
+    return agent
+
+
+def agent_missing(slug: str | None) -> SomaError:
+    """Why no agent was found by a name, or without one."""
     if slug:
-        raise SomaError(
+        return SomaError(
             Kind.INVALID,
             "agent_unknown",
             "There is no such agent: /api/v1/agents lists them.",
             field="body.agent",
         )
-    raise SomaError(
+    return SomaError(
         Kind.CONFLICT,
         "agent_default_missing",
         "No agent is the default one: name one, or choose it in the admin.",
@@ -79,11 +84,6 @@ def session_get(*, actor: Actor, session_id: UUID, locked: bool = False) -> Sess
     if session is None:
         raise not_found("session")
     return session
-
-
-def session_locked(*, session_id: UUID) -> Session | None:
-    """Anybody's session of the tenant, for its turns' hosts; None where it is gone."""
-    return Session.objects.select_for_update(no_key=True).filter(id=session_id).first()
 
 
 def message_list(*, session_id: UUID) -> QuerySet[Message]:
@@ -143,13 +143,3 @@ class Conversation:
     instructions: str
     profiles: list[ModelProfile]
     messages: list[tuple[str, str]]
-
-
-def conversation(*, session_id: UUID, up_to: UUID, most: int) -> Conversation | None:
-    """The last ``most`` messages of the branch that ends with ``up_to``; None where the session is gone."""
-    session = Session.objects.filter(id=session_id).select_related("agent__model_profile").first()
-    if session is None:
-        return None
-    newest = branches.walk_up(session_id=session_id, start=up_to, most=most)
-    messages = [(message.role, message.text) for message in reversed(newest) if message.text]
-    return Conversation(session.agent.instructions, session.agent.model_profile.chain(), messages)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
@@ -42,6 +41,11 @@ def session_create(
         raise
 
 
+def session_new(*, actor: Actor, agent: Agent) -> Session:
+    """A new session, for the caller to keep."""
+    return Session(tenant_id=actor.tenant_id, user_id=actor.user_id, agent=agent)
+
+
 def session_update(
     *,
     actor: Actor,
@@ -75,52 +79,22 @@ def session_delete(*, actor: Actor, session_id: UUID) -> None:
 
 
 def message_from_user(*, session: Session, text: str, parent: UUID | None) -> Message:
-    """Keep what a user said after ``parent``, and make its branch the active one.
+    """What a user says after ``parent``, and what it makes of the session. Both are for the caller to keep.
 
-    The session is locked. Its first message gives an unnamed session its title.
+    Its branch is the active one from now on; the first message gives an unnamed session its title.
     """
     refuse_archived(session)
-    if not session.title:
-        session.title = _title(text)
-    message = Message.objects.create(
+    message = Message(
         tenant_id=session.tenant_id, session=session, parent_id=parent, role=MessageRole.USER, text=text
     )
-    branch_activate(session=session, end=message.id)
+    session.title = session.title or _title(text)
+    session.active_message_id = message.id
     return message
 
 
 def refuse_archived(session: Session) -> None:
     if session.archived_at is not None:
         raise SomaError(Kind.CONFLICT, "session_archived", "This session is archived: bring it back first.")
-
-
-def branch_activate(*, session: Session, end: UUID) -> None:
-    """Make the branch that ends with this message of the (locked) session its active one."""
-    session.active_message_id = end
-    session.save(update_fields=["title", "active_message"])
-
-
-def message_from_agent(
-    *, session: Session, parent: UUID, text: str, complete: bool, waiting: Collection[UUID]
-) -> Message:
-    """Keep an answer to ``parent``. The session is locked.
-
-    ``waiting``: messages from the user that came meanwhile; those that follow ``parent`` follow the answer
-    from now on. Whoever looks at another branch by now stays there.
-    """
-    answer = Message.objects.create(
-        tenant_id=session.tenant_id,
-        session=session,
-        parent_id=parent,
-        role=MessageRole.ASSISTANT,
-        text=text,
-        complete=complete,
-    )
-    if waiting:
-        Message.objects.filter(id__in=waiting, parent_id=parent).update(parent=answer)
-    if session.active_message_id == parent:
-        branch_activate(session=session, end=answer.id)
-    return answer
 
 
 def _title(text: str) -> str:

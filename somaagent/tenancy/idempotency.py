@@ -27,7 +27,11 @@ class Idempotency:
     def find(self, rows: QuerySet[M]) -> M | None:
         """The row that this key made. Raises ``idempotency_key_reused`` where the request is another."""
         row = rows.filter(idempotency_key=self.key).first()
-        if row is not None and bytes(row.request_digest or b"") != self.digest:
+        return self.checked(row) if row is not None else None
+
+    def checked(self, row: M) -> M:
+        """The row that this key made, if the same request made it. Raises ``idempotency_key_reused``."""
+        if bytes(row.request_digest or b"") != self.digest:
             raise SomaError(
                 Kind.INVALID,
                 "idempotency_key_reused",

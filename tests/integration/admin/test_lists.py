@@ -12,13 +12,13 @@ from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 
 from apps.chat import hosting
-from apps.chat import services as chat
 from apps.chat.hosting import Outcome
 from apps.chat.models import TurnState
 from somaagent.agent.events import StepCompleted
 from somaagent.agent.messages import ModelMessage, Usage
 from somaagent.tenancy.scope import tenant_scope
-from tests.factories import key_of, organisation, person, taken, user_of
+from somaagent.tenancy.scripts import performed
+from tests.factories import key_of, organisation, person, submitted, taken, user_of
 
 pytestmark = pytest.mark.django_db
 MODELS = [
@@ -55,12 +55,12 @@ def populate(acme, rows):
         member = person(f"somebody{number}", acme.tenant)
         key_of(member)
         with tenant_scope(acme.tenant.id):
-            turn = chat.turn_submit(actor=member, text=f"question {number}").turn
+            turn = submitted(member, f"question {number}").turn
             work = taken(turn)
             step = StepCompleted(1, ModelMessage("assistant", "answer"), (), Usage(1, 0, 1, 0), "stop")
-            hosting.step_keep(turn_id=turn.id, owner="test", step=step)
+            performed(hosting.step_keep(work=work, step=step))
             outcome = Outcome(TurnState.COMPLETED, "answer", Usage(1, 0, 1, 0), last_event=3)
-            hosting.turn_finish(work=work, outcome=outcome)
+            performed(hosting.turn_finish(work=work, outcome=outcome))
 
 
 @pytest.mark.parametrize("name", MODELS)

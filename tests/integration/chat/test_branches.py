@@ -18,8 +18,9 @@ from apps.sessions.models import Message, Session
 from somaagent.agent.messages import Usage
 from somaagent.errors import SomaError
 from somaagent.tenancy.scope import tenant_scope
+from somaagent.tenancy.scripts import performed
 from somaagent.web.pagination import PageQuery
-from tests.factories import organisation, person, taken
+from tests.factories import claimed, organisation, person, submitted, taken
 
 pytestmark = pytest.mark.django_db
 
@@ -33,13 +34,17 @@ def acme():
 
 
 def submit(acme, text, session_id=None, **facts):
-    return services.turn_submit(actor=acme.owner, text=text, session_id=session_id, **facts)
+    return submitted(acme.owner, text, session_id=session_id, **facts)
 
 
 def run(turn, text="", state=TurnState.COMPLETED):
     """Take the turn and end it; gives what its host was told, and what it was told at the end."""
     work = taken(turn)
-    return work, hosting.turn_finish(work=work, outcome=Outcome(state, text, Usage(), last_event=5))
+    return work, end(work, text, state)
+
+
+def end(work, text="", state=TurnState.COMPLETED):
+    return performed(hosting.turn_finish(work=work, outcome=Outcome(state, text, Usage(), last_event=5)))
 
 
 def said(acme, session_id, **query):
@@ -100,7 +105,7 @@ def test_an_input_follows_the_answer_that_it_names(acme):
 def test_an_answer_is_given_anew_beside_the_first(acme):
     first = submit(acme, "Tell a joke").turn
     run(first, "Knock, knock.")
-    again = services.turn_retry(actor=acme.owner, turn_id=first.id).turn
+    again = performed(services.turn_retry(actor=acme.owner, turn_id=first.id)).turn
     work, _ = run(again, "A horse walks into a bar.")
     assert work.conversation.messages == [("user", "Tell a joke")]
     assert said(acme, first.session_id) == ["Tell a joke", "A horse walks into a bar."]
@@ -129,7 +134,7 @@ def test_what_is_of_another_session_or_side_is_no_place(acme):
 
     assert code_of(lambda: go_to(other.input_message_id)) == "invalid"
     colleague = person("colleague", acme.tenant)
-    assert code_of(lambda: services.turn_retry(actor=colleague, turn_id=turn.id)) == "not_found"
+    assert code_of(lambda: performed(services.turn_retry(actor=colleague, turn_id=turn.id))) == "not_found"
 
 
 def test_what_is_said_meanwhile_waits_and_follows_the_answer(acme):
@@ -139,11 +144,11 @@ def test_what_is_said_meanwhile_waits_and_follows_the_answer(acme):
     third = submit(acme, "Three", first.session_id, on_busy=OnBusy.QUEUE)
     assert not second.starts
     assert not third.starts
-    assert hosting.turn_claim(turn_id=second.turn.id, owner="other") is None
+    assert claimed(second.turn, "other") is None
 
-    finished = hosting.turn_finish(work=work, outcome=Outcome(TurnState.COMPLETED, "1", Usage(), 5))
+    finished = end(work, "1")
     assert finished.following == second.turn.id
-    assert hosting.turn_claim(turn_id=third.turn.id, owner="other") is None
+    assert claimed(third.turn, "other") is None
     told, finished = run(second.turn, "2")
     assert [text for _, text in told.conversation.messages] == ["One", "1", "Two"]
     assert finished.following == third.turn.id
@@ -173,8 +178,8 @@ def test_an_interruption_stops_what_runs_and_what_waits(acme):
         first.id: TurnState.RUNNING,
         waiting.id: TurnState.CANCELLED,
     }
-    assert hosting.turn_renew(turn_id=first.id, owner="test") == TurnState.CANCELLED
-    finished = hosting.turn_finish(work=work, outcome=Outcome(TurnState.CANCELLED, "On", Usage(), 5))
+    assert performed(hosting.turn_renew(turn_id=first.id, owner="test")) == TurnState.CANCELLED
+    finished = end(work, "On", TurnState.CANCELLED)
     assert finished.following == now.turn.id
     told, _ = run(now.turn, "3")
     assert [text for _, text in told.conversation.messages] == ["One", "On", "Two", "Stop! Three"]
@@ -198,7 +203,7 @@ def test_a_queue_has_an_end(acme):
 
 def test_the_sweep_leaves_alone_what_has_to_wait(acme):
     first = submit(acme, "One").turn
-    hosting.turn_claim(turn_id=first.id, owner="test")
+    claimed(first, "test")
     second = submit(acme, "Two", first.session_id, on_busy=OnBusy.QUEUE).turn
     Turn.objects.update(queued_at="2026-01-01T00:00:00Z")
     assert hosting.turns_sweep().waiting == []

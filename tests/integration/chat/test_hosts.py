@@ -18,8 +18,9 @@ from somaagent.agent.events import StepCompleted
 from somaagent.agent.messages import ModelMessage, Usage
 from somaagent.background import run_coroutine
 from somaagent.tenancy.scope import tenant_scope
+from somaagent.tenancy.scripts import performed
 from tests import model_server
-from tests.factories import Organisation, organisation
+from tests.factories import Organisation, claimed, organisation, submitted, taken
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -42,9 +43,9 @@ def acme(model) -> Organisation:
     return organisation("acme", model_url=model)
 
 
-def submitted(acme: Organisation, text: str) -> Turn:
+def waiting(acme: Organisation, text: str) -> Turn:
     with tenant_scope(acme.tenant.id):
-        return services.turn_submit(actor=acme.owner, text=text).turn
+        return submitted(acme.owner, text).turn
 
 
 def hosted(acme: Organisation, turn: Turn) -> None:
@@ -67,7 +68,7 @@ def now(acme: Organisation, turn: Turn) -> Turn:
 
 
 def test_a_worker_answers_a_turn_that_no_gateway_took(acme):
-    turn = submitted(acme, "say: from the worker")
+    turn = waiting(acme, "say: from the worker")
     hosted(acme, turn)
     answered = now(acme, turn)
     assert (answered.state, answered.output_message.text) == (TurnState.COMPLETED, "from the worker")
@@ -78,9 +79,9 @@ def test_a_worker_answers_a_turn_that_no_gateway_took(acme):
 
 
 def test_the_sweep_hands_over_what_a_dead_host_left_and_a_worker_goes_on(acme):
-    turn = submitted(acme, "say: after all")
+    turn = waiting(acme, "say: after all")
     with tenant_scope(acme.tenant.id):
-        hosting.turn_claim(turn_id=turn.id, owner="a host that died")
+        claimed(turn, "a host that died")
         Turn.objects.filter(id=turn.id).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
     run_coroutine(stream.append(turn.id, stream.Record(1, "turn.started", b"{}")))
     run_coroutine(stream.append(turn.id, stream.Record(2, "text.delta", b'{"text": "aft"}')))
@@ -96,11 +97,11 @@ def test_the_sweep_hands_over_what_a_dead_host_left_and_a_worker_goes_on(acme):
 
 
 def test_a_turn_whose_answer_was_whole_is_only_finished(acme):
-    turn = submitted(acme, "say: asked once")
+    turn = waiting(acme, "say: asked once")
     step = StepCompleted(1, ModelMessage("assistant", "It was whole."), (), Usage(3, 0, 3, 0), "stop")
     with tenant_scope(acme.tenant.id):
-        hosting.turn_claim(turn_id=turn.id, owner="a host that died")
-        hosting.step_keep(turn_id=turn.id, owner="a host that died", step=step)
+        work = taken(turn, "a host that died")
+        performed(hosting.step_keep(work=work, step=step))
         hosting.turn_give_back(turn_id=turn.id, owner="a host that died")
     hosted(acme, turn)
     answered = now(acme, turn)
@@ -108,9 +109,9 @@ def test_a_turn_whose_answer_was_whole_is_only_finished(acme):
 
 
 def test_a_cancelled_turn_of_a_dead_host_ends_for_its_reader(acme):
-    turn = submitted(acme, "say: never")
+    turn = waiting(acme, "say: never")
     with tenant_scope(acme.tenant.id):
-        hosting.turn_claim(turn_id=turn.id, owner="a host that died")
+        claimed(turn, "a host that died")
         services.turn_cancel(actor=acme.owner, turn_id=turn.id)
         Turn.objects.filter(id=turn.id).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
     tasks.turns_sweep()
@@ -118,15 +119,15 @@ def test_a_cancelled_turn_of_a_dead_host_ends_for_its_reader(acme):
 
 
 def test_the_sweep_leaves_a_living_turn_alone(acme):
-    turn = submitted(acme, "say: later")
+    turn = waiting(acme, "say: later")
     with tenant_scope(acme.tenant.id):
-        hosting.turn_claim(turn_id=turn.id, owner="a host that lives")
+        claimed(turn, "a host that lives")
     tasks.turns_sweep()
     assert now(acme, turn).state == TurnState.RUNNING
 
 
 def test_a_reader_whose_events_are_gone_is_told_and_gets_the_answer(acme):
-    turn = submitted(acme, "say: kept in the row")
+    turn = waiting(acme, "say: kept in the row")
     hosted(acme, turn)
     final = read(acme, turn)[-1]
     run_coroutine(stream.delete(turn.id))
@@ -136,7 +137,7 @@ def test_a_reader_whose_events_are_gone_is_told_and_gets_the_answer(acme):
 
 
 def test_a_host_that_lost_its_turn_cannot_write_its_events(acme):
-    turn = submitted(acme, "say: hi")
+    turn = waiting(acme, "say: hi")
 
     async def both() -> None:
         await stream.append(turn.id, stream.Record(1, "turn.started", b"{}"))
@@ -148,7 +149,7 @@ def test_a_host_that_lost_its_turn_cannot_write_its_events(acme):
 
 
 def test_a_deleted_session_leaves_no_events_behind(acme):
-    turn = submitted(acme, "say: forget me")
+    turn = waiting(acme, "say: forget me")
     hosted(acme, turn)
     with tenant_scope(acme.tenant.id):
         session_services.session_delete(actor=acme.owner, session_id=turn.session_id)
@@ -156,7 +157,7 @@ def test_a_deleted_session_leaves_no_events_behind(acme):
 
 
 def test_a_cancelled_turn_that_nobody_took_ends_for_its_reader_too(acme):
-    turn = submitted(acme, "say: never")
+    turn = waiting(acme, "say: never")
     run_coroutine(turns.cancel(actor=acme.owner, turn_id=turn.id))
     assert [record.type for record in read(acme, turn)] == ["turn.cancelled"]
     hosted(acme, turn)
@@ -164,7 +165,7 @@ def test_a_cancelled_turn_that_nobody_took_ends_for_its_reader_too(acme):
 
 
 def test_a_host_that_is_stopped_hands_its_turn_over_and_nothing_of_it_is_lost(acme):
-    turn = submitted(acme, "slow 0.05: " + " ".join(f"word{n}" for n in range(20)))
+    turn = waiting(acme, "slow 0.05: " + " ".join(f"word{n}" for n in range(20)))
     tasks.turn_run(str(turn.id), str(acme.tenant.id))
     reader = run_coroutine(turns.follow(actor=acme.owner, turn_id=turn.id, after=0))
     before = [run_coroutine(anext(reader)) for _ in range(5)]

@@ -12,7 +12,7 @@ import requests
 from django.core.exceptions import ValidationError
 from prometheus_client import REGISTRY
 
-from apps.chat import completions, host, services, tasks
+from apps.chat import completions, host, tasks
 from apps.chat.models import Turn, TurnState
 from apps.sessions import services as session_services
 from apps.sessions.models import MOST_FALLBACKS, ModelProfile, Protocol
@@ -22,7 +22,7 @@ from somaagent.agent.ports import ModelSettings
 from somaagent.background import run_coroutine
 from somaagent.tenancy.scope import tenant_scope
 from tests import model_server
-from tests.factories import Organisation, organisation
+from tests.factories import Organisation, organisation, submitted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -67,7 +67,7 @@ def change(acme: Organisation, **facts: Any) -> ModelProfile:
 def answered(acme: Organisation, text: str) -> Turn:
     """A turn, run to its end by a worker."""
     with tenant_scope(acme.tenant.id):
-        turn = services.turn_submit(actor=acme.owner, text=text).turn
+        turn = submitted(acme.owner, text).turn
     tasks.turn_run(str(turn.id), str(acme.tenant.id))
     run_coroutine(host.idle())
     with tenant_scope(acme.tenant.id):

@@ -13,7 +13,8 @@ from apps.sessions import services as sessions
 from somaagent.agent.messages import Usage
 from somaagent.errors import SomaError
 from somaagent.tenancy.scope import tenant_scope
-from tests.factories import organisation, person, taken
+from somaagent.tenancy.scripts import performed
+from tests.factories import organisation, person, submitted, taken
 
 pytestmark = pytest.mark.django_db
 
@@ -27,13 +28,13 @@ def acme():
 
 
 def say(acme, text, session_id=None):
-    return services.turn_submit(actor=acme.owner, text=text, session_id=session_id).turn
+    return submitted(acme.owner, text, session_id=session_id).turn
 
 
 def end(turn, text="", state=TurnState.COMPLETED, error=""):
     work = taken(turn)
     outcome = Outcome(state, text, Usage(), last_event=5, error_code=error, error_message=error)
-    hosting.turn_finish(work=work, outcome=outcome)
+    performed(hosting.turn_finish(work=work, outcome=outcome))
 
 
 def shown(acme, turn, cursor=None):
@@ -54,7 +55,7 @@ def test_of_answers_without_a_word_only_the_last_is_shown(acme):
     first = say(acme, "Hello?")
     end(first, state=TurnState.FAILED, error="model_failed")
     assert shown(acme, first).entries[1].retryable
-    second = services.turn_retry(actor=acme.owner, turn_id=first.id).turn
+    second = performed(services.turn_retry(actor=acme.owner, turn_id=first.id)).turn
     assert told(acme, first) == [("said", "Hello?", None), ("answer", "", "queued")]
     end(second, "Hi!")
     assert told(acme, first) == [("said", "Hello?", None), ("answer", "Hi!", "completed")]
@@ -63,7 +64,7 @@ def test_of_answers_without_a_word_only_the_last_is_shown(acme):
 def test_an_answer_that_was_stopped_in_the_middle_stays_beside_the_next_one(acme):
     first = say(acme, "Count")
     end(first, "one two", state=TurnState.CANCELLED)
-    end(services.turn_retry(actor=acme.owner, turn_id=first.id).turn, "one two three")
+    end(performed(services.turn_retry(actor=acme.owner, turn_id=first.id)).turn, "one two three")
     assert told(acme, first) == [("said", "Count", None), ("answer", "one two three", "completed")]
     fork = shown(acme, first).entries[1].fork
     assert (fork.number, fork.total, fork.after) == (2, 2, None)

@@ -20,8 +20,9 @@ from somaagent.agent.messages import ModelMessage, Usage
 from somaagent.errors import SomaError
 from somaagent.tenancy.idempotency import Idempotency
 from somaagent.tenancy.scope import tenant_scope
+from somaagent.tenancy.scripts import performed
 from somaagent.web.pagination import PageQuery
-from tests.factories import organisation, person, taken
+from tests.factories import claimed, organisation, person, submitted, taken
 
 pytestmark = pytest.mark.django_db
 
@@ -35,7 +36,11 @@ def acme():
 
 
 def submit(acme, text="Hello there", **facts):
-    return services.turn_submit(actor=acme.owner, text=text, **facts).turn
+    return submitted(acme.owner, text, **facts).turn
+
+
+def retry(acme, turn, **facts):
+    return performed(services.turn_retry(actor=acme.owner, turn_id=turn.id, **facts))
 
 
 def completed(text="Hi."):
@@ -52,7 +57,7 @@ def test_from_submission_to_answer(acme):
     turn = submit(acme)
     work = taken(turn, "gateway 1")
     assert work.conversation.messages == [("user", "Hello there")]
-    finished = hosting.turn_finish(work=work, outcome=completed())
+    finished = performed(hosting.turn_finish(work=work, outcome=completed()))
     assert finished.mine
     turn.refresh_from_db()
     assert (turn.state, turn.output_message_id, turn.output_tokens) == (
@@ -75,8 +80,8 @@ def test_the_first_message_names_the_session(acme):
 
 def test_one_host_takes_a_turn(acme):
     turn = submit(acme)
-    assert hosting.turn_claim(turn_id=turn.id, owner="gateway 1") is not None
-    assert hosting.turn_claim(turn_id=turn.id, owner="gateway 2") is None
+    assert claimed(turn, "gateway 1") is not None
+    assert claimed(turn, "gateway 2") is None
 
 
 def test_a_turn_finishes_once_and_by_its_host(acme):
@@ -84,7 +89,7 @@ def test_a_turn_finishes_once_and_by_its_host(acme):
     work = taken(turn, "gateway 1")
 
     def finish(owner: str, text: str) -> hosting.Finished:
-        return hosting.turn_finish(work=replace(work, owner=owner), outcome=completed(text))
+        return performed(hosting.turn_finish(work=replace(work, owner=owner), outcome=completed(text)))
 
     assert not finish("gateway 2", "stolen").mine
     first = finish("gateway 1", "Hi.")
@@ -103,8 +108,8 @@ def test_a_busy_session_takes_no_second_turn(acme):
 
 def test_the_same_key_finds_the_same_turn(acme):
     once = Idempotency("order-1", b"a" * 32)
-    first = services.turn_submit(actor=acme.owner, text="Hello", idempotency=once)
-    again = services.turn_submit(actor=acme.owner, text="Hello", idempotency=once)
+    first = submitted(acme.owner, "Hello", idempotency=once)
+    again = submitted(acme.owner, "Hello", idempotency=once)
     assert (first.turn.id, first.starts, again.starts) == (again.turn.id, True, False)
     other = Idempotency("order-1", b"b" * 32)
     assert code_of(lambda: submit(acme, "Other", idempotency=other)) == "idempotency_key_reused"
@@ -120,11 +125,11 @@ def test_a_colleague_cannot_see_or_stop_a_turn(acme):
 def test_a_queued_turn_is_cancelled_at_once_and_a_running_one_by_its_host(acme):
     queued = submit(acme)
     assert services.turn_cancel(actor=acme.owner, turn_id=queued.id)[0].state == TurnState.CANCELLED
-    assert hosting.turn_claim(turn_id=queued.id, owner="gateway 1") is None
+    assert claimed(queued, "gateway 1") is None
     running = submit(acme, session_id=queued.session_id)
-    hosting.turn_claim(turn_id=running.id, owner="gateway 1")
+    claimed(running, "gateway 1")
     assert services.turn_cancel(actor=acme.owner, turn_id=running.id)[0].state == TurnState.RUNNING
-    assert hosting.turn_renew(turn_id=running.id, owner="gateway 1") == TurnState.CANCELLED
+    assert performed(hosting.turn_renew(turn_id=running.id, owner="gateway 1")) == TurnState.CANCELLED
 
 
 def test_a_failed_turn_is_tried_again_on_the_same_message(acme):
@@ -133,14 +138,14 @@ def test_a_failed_turn_is_tried_again_on_the_same_message(acme):
     failed = Outcome(
         TurnState.FAILED, "Half an", Usage(), 3, "model_cut_off", "Cut off.", error_retryable=True
     )
-    hosting.turn_finish(work=work, outcome=failed)
+    performed(hosting.turn_finish(work=work, outcome=failed))
     once = Idempotency("retry-1", b"r" * 32)
-    again = services.turn_retry(actor=acme.owner, turn_id=turn.id, idempotency=once)
+    again = retry(acme, turn, idempotency=once)
     assert again.starts
-    assert services.turn_retry(actor=acme.owner, turn_id=turn.id, idempotency=once) == Submitted(again.turn)
+    assert retry(acme, turn, idempotency=once) == Submitted(again.turn)
     work = taken(again.turn, "gateway 1")
     assert work.conversation.messages == [("user", "Hello there")]
-    assert code_of(lambda: services.turn_retry(actor=acme.owner, turn_id=turn.id)) == "session_busy"
+    assert code_of(lambda: retry(acme, turn)) == "session_busy"
     assert not Message.objects.get(text="Half an").complete
 
 
@@ -154,23 +159,23 @@ def step(number, text="Half.", calls=()):
 
 def test_a_turn_whose_host_died_goes_on_elsewhere_after_its_last_step(acme):
     turn = submit(acme)
-    hosting.turn_claim(turn_id=turn.id, owner="gateway 1")
-    assert hosting.step_keep(turn_id=turn.id, owner="gateway 1", step=step(1))
-    assert hosting.step_keep(turn_id=turn.id, owner="gateway 1", step=step(1))
+    first = taken(turn, "gateway 1")
+    assert performed(hosting.step_keep(work=first, step=step(1)))
+    assert performed(hosting.step_keep(work=first, step=step(1)))
     assert hosting.turns_sweep().waiting == []
     lease_runs_out(turn)
     assert hosting.turns_sweep().waiting == [turn.id]
-    work = hosting.turn_claim(turn_id=turn.id, owner="gateway 2")
+    work = claimed(turn, "gateway 2")
     assert work is not None
     assert (work.attempt, list(work.done)) == (2, [step(1)])
-    assert hosting.turn_renew(turn_id=turn.id, owner="gateway 1") is None
-    assert not hosting.step_keep(turn_id=turn.id, owner="gateway 1", step=step(2))
+    assert performed(hosting.turn_renew(turn_id=turn.id, owner="gateway 1")) is None
+    assert not performed(hosting.step_keep(work=first, step=step(2)))
 
 
 def test_a_turn_that_takes_every_host_with_it_is_given_up(acme):
     turn = submit(acme)
     for attempt in range(1, hosting.MOST_ATTEMPTS + 1):
-        hosting.turn_claim(turn_id=turn.id, owner=f"gateway {attempt}")
+        claimed(turn, f"gateway {attempt}")
         lease_runs_out(turn)
         swept = hosting.turns_sweep()
     assert (swept.waiting, swept.lost) == ([], [turn.id])
@@ -180,7 +185,7 @@ def test_a_turn_that_takes_every_host_with_it_is_given_up(acme):
 
 def test_a_cancelled_turn_whose_host_died_is_cancelled_all_the_same(acme):
     turn = submit(acme)
-    hosting.turn_claim(turn_id=turn.id, owner="gateway 1")
+    claimed(turn, "gateway 1")
     services.turn_cancel(actor=acme.owner, turn_id=turn.id)
     lease_runs_out(turn)
     assert hosting.turns_sweep().cancelled == [turn.id]
@@ -190,10 +195,10 @@ def test_a_cancelled_turn_whose_host_died_is_cancelled_all_the_same(acme):
 
 def test_a_host_that_stops_gives_its_turn_back(acme):
     turn = submit(acme)
-    hosting.turn_claim(turn_id=turn.id, owner="gateway 1")
+    claimed(turn, "gateway 1")
     assert not hosting.turn_give_back(turn_id=turn.id, owner="gateway 2")
     assert hosting.turn_give_back(turn_id=turn.id, owner="gateway 1")
-    assert hosting.turn_claim(turn_id=turn.id, owner="gateway 2") is not None
+    assert claimed(turn, "gateway 2") is not None
 
 
 def test_a_turn_that_nobody_took_is_found(acme):
@@ -207,9 +212,9 @@ def test_a_deleted_session_takes_its_turns_and_messages_with_it(acme):
     turn = submit(acme)
     work = taken(turn, "gateway 1")
     session_services.session_delete(actor=acme.owner, session_id=turn.session_id)
-    assert hosting.turn_renew(turn_id=turn.id, owner="gateway 1") is None
+    assert performed(hosting.turn_renew(turn_id=turn.id, owner="gateway 1")) is None
     gone = hosting.Finished(there=False, mine=False)
-    assert hosting.turn_finish(work=work, outcome=completed()) == gone
+    assert performed(hosting.turn_finish(work=work, outcome=completed())) == gone
     assert Message.objects.count() == Turn.objects.count() == 0
 
 

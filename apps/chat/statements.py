@@ -1,0 +1,128 @@
+"""A turn's way through its table, as statements (``somaagent.tenancy.scripts``)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.utils import timezone
+
+from somaagent.tenancy.scripts import Statement, columns, inserted
+
+from .models import OPEN_STATES, Step, Turn
+
+_OPEN = {"open": [state.value for state in OPEN_STATES]}
+
+_TAKE = """
+UPDATE chat_turn turn
+SET state = 'running', lease_owner = %(owner)s, lease_expires_at = %(until)s, started_at = %(now)s,
+    attempt = attempt + 1
+WHERE id = %(turn)s AND state = 'queued' AND NOT EXISTS (
+    SELECT 1 FROM chat_turn before
+    WHERE before.session_id = turn.session_id AND before.state = ANY(%(open)s)
+    AND (before.state <> 'queued' OR before.id < turn.id)
+)
+RETURNING session_id, input_message_id, attempt, created_at
+"""
+
+_END = """
+UPDATE chat_turn SET {facts}
+WHERE id = %(turn)s AND state = 'running' AND lease_owner = %(owner)s
+RETURNING input_message_id
+"""
+
+
+def made_by_key(*, user_id: UUID, key: str) -> Statement:
+    """The user's turn that was submitted with an idempotency key."""
+    return _turns("turn.user_id = %(user)s AND turn.idempotency_key = %(key)s", {"user": user_id, "key": key})
+
+
+def turn_of_user(*, user_id: UUID, turn_id: UUID) -> Statement:
+    return _turns("turn.user_id = %(user)s AND turn.id = %(turn)s", {"user": user_id, "turn": turn_id})
+
+
+def _turns(where: str, parameters: dict[str, Any]) -> Statement:
+    return Statement(f"SELECT {columns(Turn, 'turn')} FROM chat_turn turn WHERE {where}", parameters)  # noqa: S608 ours
+
+
+def open_turns(session_id: UUID) -> Statement:
+    """Id and state of the session's running turn and of those that wait, oldest first."""
+    sql = (
+        "SELECT id, state FROM chat_turn WHERE session_id = %(session)s AND state = ANY(%(open)s) ORDER BY id"
+    )
+    return Statement(sql, {"session": session_id, **_OPEN})
+
+
+def stop_all(session_id: UUID) -> list[Statement]:
+    """Cancels what waits and asks what runs to stop; gives the turns (``Turn``'s columns) of both."""
+    facts = {"session": session_id, "now": timezone.now()}
+    queued = f"""
+        UPDATE chat_turn turn SET state = 'cancelled', cancel_requested_at = %(now)s, finished_at = %(now)s
+        WHERE session_id = %(session)s AND state = 'queued' RETURNING {columns(Turn, "turn")}
+    """  # noqa: S608 columns of ours
+    running = f"""
+        UPDATE chat_turn turn SET cancel_requested_at = COALESCE(cancel_requested_at, %(now)s)
+        WHERE session_id = %(session)s AND state = 'running' RETURNING {columns(Turn, "turn")}
+    """  # noqa: S608 columns of ours
+    return [Statement(queued, facts), Statement(running, facts)]
+
+
+def take(*, turn_id: UUID, owner: str, until: datetime) -> Statement:
+    """Claims a queued turn whose time has come: session, input message, attempt and time of submission.
+
+    Where another turn of the session is taken in the same moment, the index of running turns refuses one.
+    """
+    return Statement(_TAKE, {"turn": turn_id, "owner": owner, "until": until, "now": timezone.now(), **_OPEN})
+
+
+def steps(turn_id: UUID) -> Statement:
+    """The data of the steps that are done, as JSON text, oldest first."""
+    return Statement(
+        "SELECT data::text FROM chat_step WHERE turn_id = %(turn)s ORDER BY number", {"turn": turn_id}
+    )
+
+
+def renew(*, turn_id: UUID, owner: str, until: datetime) -> Statement:
+    """Moves the lease on; gives whether somebody asked the turn to stop. No row: another host has it."""
+    sql = """
+        UPDATE chat_turn SET lease_expires_at = %(until)s
+        WHERE id = %(turn)s AND state = 'running' AND lease_owner = %(owner)s
+        RETURNING cancel_requested_at IS NOT NULL
+    """
+    return Statement(sql, {"turn": turn_id, "owner": owner, "until": until})
+
+
+def hold(*, turn_id: UUID, owner: str) -> Statement:
+    """One row while the turn is this host's: until the transaction's end nobody takes it."""
+    sql = """
+        SELECT id FROM chat_turn WHERE id = %(turn)s AND state = 'running' AND lease_owner = %(owner)s
+        FOR UPDATE
+    """
+    return Statement(sql, {"turn": turn_id, "owner": owner})
+
+
+def keep(step: Step) -> Statement:
+    """Keeps a step, once. Its turn is held."""
+    return inserted(step, once="turn_id, number")
+
+
+def end(*, turn_id: UUID, owner: str, facts: dict[str, Any]) -> Statement:
+    """Ends a running turn of this host: its input message, or no row."""
+    assignments = ", ".join(f"{name} = %({name})s" for name in facts)
+    return Statement(_END.format(facts=assignments), {**facts, "turn": turn_id, "owner": owner})
+
+
+def not_taken(session_id: UUID) -> Statement:
+    """Turns of the session that no host ever took, oldest first: id, state, input message."""
+    sql = """
+        SELECT id, state, input_message_id FROM chat_turn
+        WHERE session_id = %(session)s AND started_at IS NULL ORDER BY id
+    """
+    return Statement(sql, {"session": session_id})
+
+
+def ended(turn_id: UUID) -> Statement:
+    """Whose a turn was: owner, attempt, stored answer."""
+    sql = "SELECT lease_owner, attempt, output_message_id FROM chat_turn WHERE id = %(turn)s"
+    return Statement(sql, {"turn": turn_id})

@@ -1,0 +1,155 @@
+"""What a turn needs of a session, as statements (see ``somaagent.tenancy.scripts``)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from uuid import UUID
+
+from somaagent.errors import not_found
+from somaagent.tenancy.scripts import Row, Statement, columns, inserted, read
+
+from .models import MOST_FALLBACKS, Agent, Message, MessageRole, ModelProfile, Session
+from .selectors import agent_missing
+
+_HISTORY = """
+WITH RECURSIVE branch AS (
+    SELECT id, parent_id, role, text, 1 AS place
+    FROM agent_sessions_message WHERE id = %(end)s AND session_id = %(session)s
+    UNION ALL
+    SELECT before.id, before.parent_id, before.role, before.text, branch.place + 1
+    FROM branch JOIN agent_sessions_message before ON before.id = branch.parent_id
+    WHERE branch.place < %(most)s
+)
+SELECT role, text FROM branch WHERE text <> '' ORDER BY place DESC
+"""
+
+
+def agent_named(slug: str | None) -> Statement:
+    """The named agent, or the tenant's default where no name is given."""
+    which = "agent.slug = %(slug)s" if slug else "agent.is_default"
+    sql = f"SELECT {columns(Agent, 'agent')} FROM agent_sessions_agent agent WHERE {which}"  # noqa: S608 ours
+    return Statement(sql, {"slug": slug})
+
+
+def agent_of(rows: Sequence[Row], slug: str | None) -> Agent:
+    if not rows:
+        raise agent_missing(slug)
+    return read(Agent, rows[0])
+
+
+def session_taken(*, session_id: UUID, user_id: UUID) -> Statement:
+    """A user's session with its agent, until the transaction's end nobody else's to change."""
+    sql = f"""
+        SELECT {columns(Session, "session")}, {columns(Agent, "agent")}
+        FROM agent_sessions_session session JOIN agent_sessions_agent agent ON agent.id = session.agent_id
+        WHERE session.id = %(session)s AND session.user_id = %(user)s FOR NO KEY UPDATE OF session
+    """  # noqa: S608 columns of ours
+    return Statement(sql, {"session": session_id, "user": user_id})
+
+
+def session_of(rows: Sequence[Row]) -> Session:
+    if not rows:
+        raise not_found("session")
+    width = len(Session._meta.concrete_fields)  # noqa: SLF001 Django's documented model API
+    session = read(Session, rows[0][:width])
+    session.agent = read(Agent, rows[0][width:])
+    return session
+
+
+def session_held(session_id: UUID) -> Statement:
+    """Anybody's session of the tenant, for its turns' hosts: locked as in ``session_taken``."""
+    sql = "SELECT id FROM agent_sessions_session WHERE id = %(session)s FOR NO KEY UPDATE"
+    return Statement(sql, {"session": session_id})
+
+
+def session_agent(session_id: UUID) -> Statement:
+    """The agent of a session."""
+    sql = f"""
+        SELECT {columns(Agent, "agent")}
+        FROM agent_sessions_session session JOIN agent_sessions_agent agent ON agent.id = session.agent_id
+        WHERE session.id = %(session)s
+    """  # noqa: S608 columns of ours
+    return Statement(sql, {"session": session_id})
+
+
+def profiles(agent: Agent) -> Statement:
+    """The agent's model profile and those that stand in for it, in order: none of them twice."""
+    sql = f"""
+        WITH RECURSIVE chain AS (
+            SELECT id, fallback_id, 1 AS place, ARRAY[id] AS seen
+            FROM agent_sessions_modelprofile WHERE id = %(first)s
+            UNION ALL
+            SELECT following.id, following.fallback_id, chain.place + 1, chain.seen || following.id
+            FROM chain JOIN agent_sessions_modelprofile following ON following.id = chain.fallback_id
+            WHERE chain.place <= %(most)s AND following.id <> ALL(chain.seen)
+        )
+        SELECT {columns(ModelProfile, "profile")}
+        FROM chain JOIN agent_sessions_modelprofile profile ON profile.id = chain.id ORDER BY chain.place
+    """  # noqa: S608 columns of ours
+    return Statement(sql, {"first": agent.model_profile_id, "most": MOST_FALLBACKS})
+
+
+def profiles_of(rows: Sequence[Row]) -> list[ModelProfile]:
+    return [read(ModelProfile, row) for row in rows]
+
+
+def history(*, session_id: UUID, end: UUID | None, most: int) -> Statement:
+    """Role and text of the last ``most`` messages of the branch that ends with ``end``, oldest first."""
+    return Statement(_HISTORY, {"session": session_id, "end": end, "most": most})
+
+
+def message_in(*, session_id: UUID, message_id: UUID, role: str) -> Statement:
+    """Id and parent of a message of that session and role."""
+    sql = """
+        SELECT id, parent_id FROM agent_sessions_message
+        WHERE id = %(message)s AND session_id = %(session)s AND role = %(role)s
+    """
+    return Statement(sql, {"message": message_id, "session": session_id, "role": role})
+
+
+def session_changed(session: Session) -> Statement:
+    """Keeps the session's title and active branch."""
+    sql = """
+        UPDATE agent_sessions_session SET title = %(title)s, active_message_id = %(active)s
+        WHERE id = %(session)s
+    """
+    return Statement(
+        sql, {"session": session.id, "title": session.title, "active": session.active_message_id}
+    )
+
+
+def answered(
+    *,
+    tenant_id: UUID,
+    session_id: UUID,
+    asked: UUID,
+    answer: UUID,
+    text: str,
+    complete: bool,
+    waiting: Collection[UUID],
+) -> list[Statement]:
+    """Keeps the answer to the message ``asked``. The session is held.
+
+    ``waiting``: messages from the user that came meanwhile; those that follow ``asked`` follow the answer
+    from now on. Whoever looks at another branch by now stays there.
+    """
+    message = Message(
+        id=answer,
+        tenant_id=tenant_id,
+        session_id=session_id,
+        parent_id=asked,
+        role=MessageRole.ASSISTANT,
+        text=text,
+        complete=complete,
+    )
+    places = {"session": session_id, "asked": asked, "answer": answer}
+    head = """
+        UPDATE agent_sessions_session SET active_message_id = %(answer)s
+        WHERE id = %(session)s AND active_message_id = %(asked)s
+    """
+    follow = """
+        UPDATE agent_sessions_message SET parent_id = %(answer)s
+        WHERE parent_id = %(asked)s AND id = ANY(%(waiting)s)
+    """
+    moved = [Statement(follow, places | {"waiting": list(waiting)})] if waiting else []
+    return [inserted(message), Statement(head, places), *moved]
