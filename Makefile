@@ -1,7 +1,7 @@
 # One command to run, one to test. `make help` lists them all.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run status test check format smoke chaos audit lock manage secret password api-key clean
+.PHONY: help run status test check format smoke chaos load audit lock manage secret password api-key clean
 
 PYTHON := .venv/bin/python
 DATA := $(if $(SA01_DATA_DIR),$(SA01_DATA_DIR),.somaagent)
@@ -30,6 +30,9 @@ smoke: install-dev  ## Health, a turn, a resumed stream, metrics; on a running s
 
 chaos: install-dev  ## Running turns while gateway, worker, Valkey and PostgreSQL are killed and restarted
 	@$(PYTHON) -m tests.chaos $(ARGS)
+
+load: install-dev  ## Turns, first tokens, reads, open streams: how fast, beside the model server alone (LOAD_SECONDS=10)
+	@$(PYTHON) -m tests.load $(if $(LOAD_SECONDS),--seconds $(LOAD_SECONDS)) $(ARGS)
 
 audit: install-dev  ## Look for known vulnerabilities in what is pinned
 	@for pins in base embedded dev; do .venv/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements/$$pins.txt || exit 1; done

@@ -262,9 +262,12 @@ async def serve(key: str | None = None, port: int = 0) -> AsyncIterator[str]:
 
 
 @contextmanager
-def process(key: str | None = None) -> Iterator[str]:
-    """Runs the server in a process of its own; gives its address, without the ``/v1``."""
-    command = [sys.executable, "-m", "tests.model_server", "--port", "0", *(["--key", key] if key else [])]
+def process(key: str | None = None, module: str = "tests.model_server") -> Iterator[str]:
+    """Runs the server in a process of its own; gives its address, without the ``/v1``.
+
+    ``module`` is what is run: any that prints ``{"url": …}`` as its first line.
+    """
+    command = [sys.executable, "-m", module, "--port", "0", *(["--key", key] if key else [])]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None

@@ -1,4 +1,4 @@
-"""An installation whose parts can be killed one by one: two gateways, worker, scheduler, real servers."""
+"""An installation whose parts can be watched and killed one by one: gateways, worker, scheduler, servers."""
 
 from __future__ import annotations
 
@@ -10,20 +10,27 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import requests
 
 from somaagent.embedded import Stack
+from somaagent.embedded.launch import Command, spawn
 from tests import model_server, stack
 from tests.journeys.gateway import free_port
 from tests.stack import PROJECT_ROOT, RunningStack, foreign_environment
 
-LEASE_SECONDS = 5
 READY_SECONDS = 60.0
-# gunicorn and Celery as the orchestrator starts them, one process each, because two cores carry all of it.
+# One process each, because two cores carry all of it; a dead host's turns are soon taken over.
+FOR_FAULTS = {
+    "SA01_GATEWAY_WORKERS": "1",
+    "SA01_WORKER_CONCURRENCY": "1",
+    "SA01_TURN_LEASE_SECONDS": "5",
+    "SA01_DRAIN_SECONDS": "2",
+}
+# gunicorn and Celery as the orchestrator starts them.
 COMMANDS = {
     "gateway": ["gunicorn", "-c", "somaagent/web/gunicorn.py", "somaagent.asgi:application"],
     "worker": [
@@ -41,11 +48,17 @@ COMMANDS = {
 
 @dataclass
 class Town:
-    """Everything that runs, by name: ``gateway-1``, ``gateway-2``, ``worker``, ``scheduler``, servers."""
+    """Everything that runs, by name: ``gateway-1``, ``gateway-2`` …, ``worker``, ``scheduler``, servers.
+
+    ``model_url`` is the scripted model's address, without the ``/v1``. ``settings`` are what the processes
+    are told besides the stack's own.
+    """
 
     running: RunningStack
     servers: dict[str, subprocess.Popen[bytes]]
+    model_url: str
     api_key: str
+    settings: dict[str, str]
     ports: dict[str, int] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
@@ -54,23 +67,17 @@ class Town:
 
     def start(self, name: str) -> None:
         port = self.ports.setdefault(name, free_port()) if name.startswith("gateway") else 1
-        ours = self.running.environment | {
-            "SA01_GATEWAY_PORT": str(port),
-            "SA01_GATEWAY_WORKERS": "1",
-            "SA01_WORKER_CONCURRENCY": "1",
-            "SA01_TURN_LEASE_SECONDS": str(LEASE_SECONDS),
-            "SA01_DRAIN_SECONDS": "2",
-        }
+        ours = self.running.environment | {"SA01_GATEWAY_PORT": str(port)} | self.settings
         log = self.running.data_dir / f"{name}.log"
         with log.open("ab") as output:
-            self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", *COMMANDS[name.split("-", maxsplit=1)[0]]],
-                cwd=PROJECT_ROOT,
+            command = Command(
+                argv=[sys.executable, "-m", *COMMANDS[name.split("-", maxsplit=1)[0]]],
                 env=foreign_environment() | ours,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
+                cwd=PROJECT_ROOT,
+                # At once and with their children, should we be killed ourselves.
+                death_signal=signal.SIGQUIT if name != "scheduler" else signal.SIGTERM,
             )
+            self.processes[name] = spawn(command, output=output)
 
     def wait_for_gateway(self, name: str) -> None:
         until = time.monotonic() + READY_SECONDS
@@ -109,24 +116,27 @@ class Town:
 
 
 @contextlib.contextmanager
-def town() -> Iterator[Town]:
+def town(
+    *,
+    model: Callable[[], contextlib.AbstractContextManager[str]] = model_server.process,
+    processes: Sequence[str] = ("gateway-1", "gateway-2", "worker", "scheduler"),
+    settings: Mapping[str, str] = FOR_FAULTS,
+) -> Iterator[Town]:
     """Start all of it on fresh data, in front of the scripted model; take it down at the end."""
     stack.forget_settings()
-    with (
-        tempfile.TemporaryDirectory(prefix="soma-chaos-") as folder,
-        model_server.process() as model_url,
-    ):
+    with tempfile.TemporaryDirectory(prefix="soma-town-") as folder, model() as model_url:
         servers = Stack(Path(folder) / "data", model=False)
-        with servers.lock(), stack.started(servers) as processes:
+        with servers.lock(), stack.started(servers) as server_processes:
             running = RunningStack.of(servers)
             stack.manage(running, "migrate", "--no-input", "--verbosity=0")
             seeded = _seed(running, model_url)
-            made = Town(running, processes, seeded["api_key"])
+            made = Town(running, server_processes, model_url, seeded["api_key"], dict(settings))
             try:
-                for name in ("gateway-1", "gateway-2", "worker", "scheduler"):
+                for name in processes:
                     made.start(name)
-                made.wait_for_gateway("gateway-1")
-                made.wait_for_gateway("gateway-2")
+                for name in processes:
+                    if name.startswith("gateway"):
+                        made.wait_for_gateway(name)
                 yield made
             finally:
                 made.stop()
