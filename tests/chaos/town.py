@@ -82,7 +82,7 @@ class Town:
     def wait_for_gateway(self, name: str) -> None:
         until = time.monotonic() + READY_SECONDS
         while time.monotonic() < until:
-            with contextlib.suppress(requests.ConnectionError):
+            with contextlib.suppress(requests.ConnectionError, requests.Timeout):
                 requests.get(f"{self.url(name)}/healthz", timeout=5).raise_for_status()
                 return
             time.sleep(0.1)
