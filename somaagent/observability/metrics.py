@@ -50,6 +50,28 @@ MODEL_FALLBACKS = Counter(
     "Times that a model failed and another was asked, by its profile.",
     ["profile"],
 )
+# The newest value counts, whichever process saw it: they share one breaker.
+BREAKER_STATE = Gauge(
+    "soma_breaker_state",
+    "A circuit breaker that was ever open: 0 closed, 1 half-open, 2 open.",
+    ["breaker"],
+    multiprocess_mode="mostrecent",
+)
+BREAKER_OPENED = Counter("soma_breaker_opened_total", "Times that a circuit breaker opened.", ["breaker"])
+BREAKER_REFUSED = Counter(
+    "soma_breaker_refused_total", "Calls that an open circuit breaker did not let through.", ["breaker"]
+)
+RATE_LIMITED = Counter(
+    "soma_rate_limited_total", "Calls that a rate limit of ours did not let through.", ["limit"]
+)
+RATE_LIMIT_WAITS = Counter(
+    "soma_rate_limit_waits_total", "Calls that waited for a rate limit of ours.", ["limit"]
+)
+RESILIENCE_STORE_ERRORS = Counter(
+    "soma_resilience_store_errors_total",
+    "Times that Valkey was away when a breaker or a rate limit needed it; what: breaker, rate_limit.",
+    ["what"],
+)
 # A process that died has no streams any more, so its share must vanish with it.
 STREAMS_OPEN = Gauge(
     "soma_streams_open", "Clients that follow a turn or a chat completion now.", multiprocess_mode="livesum"
