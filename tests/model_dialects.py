@@ -27,9 +27,9 @@ class Answer(ABC):
     def streams(self) -> bool:
         return bool(self.body.get("stream"))
 
-    async def open(self) -> web.StreamResponse:
+    async def open(self, content_type: str = "text/event-stream") -> web.StreamResponse:
         if self.response is None:
-            self.response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            self.response = web.StreamResponse(headers={"Content-Type": content_type})
             await self.response.prepare(self.request)
         return self.response
 

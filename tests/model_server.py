@@ -14,7 +14,9 @@ requests:
 ``hang`` | ``hang after N``         writes nothing (more), and keeps the connection
 ``cut after N``                     closes the connection after N words
 ``long N``                          N characters, as fast as they go
+``endless``                         characters, as fast as they are read, until nobody does
 ``garbage`` | ``noise`` | ``page``  events that are not JSON | bytes that are not HTTP | HTML
+``plain: TEXT``                     the right events, called text/plain
 ``error: TEXT``                     an error object in the stream
 ``redirect``                        to another path
 
@@ -127,6 +129,11 @@ async def long(answer: Answer, characters: str) -> None:
     await answer.end()
 
 
+async def endless(answer: Answer) -> None:
+    while True:
+        await answer.text("x" * 1000)
+
+
 async def garbage(answer: Answer) -> None:
     await answer.line(b"data: {this is not JSON}")
 
@@ -140,6 +147,11 @@ async def noise(answer: Answer) -> None:
 
 async def page(answer: Answer) -> None:
     answer.response = web.Response(text="<html>Welcome!</html>", content_type="text/html")
+
+
+async def plain(answer: Answer, text: str) -> None:
+    await answer.open("text/plain")
+    await say(answer, text)
 
 
 async def error(answer: Answer, text: str) -> None:
@@ -163,6 +175,8 @@ PERFORM: tuple[tuple[re.Pattern[str], Callable[..., Awaitable[None]]], ...] = tu
         (r"hang(?: after (\d+))?", hang),
         (r"cut after (\d+)", cut),
         (r"long (\d+)", long),
+        (r"endless", endless),
+        (r"plain: ?(.*)", plain),
         (r"garbage", garbage),
         (r"noise", noise),
         (r"page", page),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from django.apps import apps
 from django.contrib import admin, messages
 from django.db.models import QuerySet
@@ -12,10 +14,13 @@ from django.shortcuts import redirect
 from unfold.decorators import action, display
 
 from apps.sessions.admin import ModelProfileAdmin
+from somaagent import valkey
 from somaagent.background import run_coroutine
 from somaagent.errors import SomaError
+from somaagent.resilience.operators import breaker_close, breaker_states
 from somaagent.tenancy.admin import ReadOnlyAdmin
 
+from .guards import breaker_name
 from .models import Step, Turn
 from .trial import try_model
 
@@ -30,6 +35,9 @@ STATE_COLOURS = {
     "cancelled": "warning",
 }
 MOST_TRIED = 5
+BREAKER_COLOURS = {"closed": "success", "half-open": "warning", "open": "danger", "not known": "warning"}
+
+logger = structlog.get_logger(__name__)
 
 
 @admin.register(Turn)
@@ -69,7 +77,8 @@ class TurnAdmin(ReadOnlyAdmin):
 class TriableModelProfileAdmin(ModelProfileAdmin):
     """Model profiles, with a button that asks the model for a word."""
 
-    actions = ("test_models",)
+    list_display: tuple[str, ...] = (*ModelProfileAdmin.list_display, "breaker")
+    actions = ("test_models", "close_breakers")
     actions_submit_line = ("save_and_test",)
 
     def changeform_view(
@@ -95,6 +104,32 @@ class TriableModelProfileAdmin(ModelProfileAdmin):
             return redirect("admin:agent_sessions_modelprofile_change", profile.pk)
         return None
 
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """The list, with the breakers of its rows, asked for all at once."""
+        changelist = super().get_changelist_instance(request)
+        changelist.result_list = list(changelist.result_list)
+        states = _breaker_states(changelist.result_list)
+        for profile in changelist.result_list:
+            profile.breaker_shown = states[profile.pk]
+        return changelist
+
+    @display(description="Breaker", label=BREAKER_COLOURS)
+    def breaker(self, profile: Any) -> str:
+        shown: str = profile.breaker_shown
+        return shown
+
+    @action(description="Close the breaker: let the chosen models be asked again")
+    def close_breakers(self, request: HttpRequest, profiles: QuerySet[Any]) -> None:
+        for profile in profiles:
+            try:
+                changed = breaker_close(breaker_name(profile))
+            except valkey.ERRORS:
+                messages.error(request, f"{profile.name}: Valkey, which keeps the breaker, does not answer.")
+                return
+            messages.success(
+                request, f"{profile.name}: " + ("closed." if changed else "its breaker was closed already.")
+            )
+
     @action(description="Save and test this model")
     def save_and_test(self, request: HttpRequest, obj: ModelProfile) -> None:
         _try(request, obj)
@@ -103,6 +138,17 @@ class TriableModelProfileAdmin(ModelProfileAdmin):
     def test_models(self, request: HttpRequest, profiles: QuerySet[Any]) -> None:
         for profile in profiles[:MOST_TRIED]:
             _try(request, profile)
+
+
+def _breaker_states(profiles: Sequence[Any]) -> dict[Any, str]:
+    """By profile: the state of its breaker, ``off``, or ``not known`` where Valkey does not answer."""
+    names = {profile.pk: breaker_name(profile) for profile in profiles if profile.breaker_failures}
+    try:
+        states = breaker_states(list(names.values()))
+    except valkey.ERRORS as error:
+        logger.warning("breakers.not_known", reason=str(error))
+        return {profile.pk: "not known" if profile.pk in names else "off" for profile in profiles}
+    return {profile.pk: states[names[profile.pk]] if profile.pk in names else "off" for profile in profiles}
 
 
 def _try(request: HttpRequest, profile: ModelProfile) -> None:

@@ -24,6 +24,8 @@ from somaagent.agent.models.session import open_session
 from somaagent.agent.ports import ChatModel, ModelSettings
 from somaagent.observability import metrics
 
+from .guards import guarded
+
 if TYPE_CHECKING:
     from apps.sessions.models import ModelProfile
 
@@ -84,7 +86,7 @@ def _within(profile: ModelProfile, wanted: ModelSettings) -> ModelSettings:
 
 
 async def open_model(profile: ModelProfile) -> ChatModel:
-    """The model of one profile alone, asked once. Raises ``model_secret_missing`` and the adapter's."""
+    """The model of one profile alone, unguarded. Raises ``model_secret_missing`` and the adapter's."""
     return ADAPTERS[profile.protocol](
         base_url=profile.base_url,
         model=profile.model,
@@ -104,7 +106,7 @@ async def _patient_model(profile: ModelProfile) -> ChatModel:
         logger.info("model.retry", profile=profile.slug, error=error.code, wait=round(wait, 3))
 
     policy = RetryPolicy(profile.max_retries, profile.max_retry_wait_seconds)
-    return RetryingModel(await open_model(profile), policy, on_retry=retried)
+    return RetryingModel(guarded(profile, await open_model(profile)), policy, on_retry=retried)
 
 
 async def _api_key(secret_name: str) -> str:

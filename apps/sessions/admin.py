@@ -29,6 +29,11 @@ FAILS = (
     "It is asked again when it is busy (429), failing (5xx) or cannot be reached. When that did not help, or "
     "would not, the fallback answers in its place, and its own fallback after it."
 )
+KEEPS_FAILING = (
+    "A model that cannot be reached, is silent, fails (5xx), breaks off or makes no sense, several times in "
+    "a row, is left alone for a while: its circuit breaker is open, and its fallback answers at once. "
+    "Refused requests and keys, and 429, do not count."
+)
 COSTS = (
     "Kept with the profile, in the currency in which you pay. Empty: not known. Nothing is calculated from "
     "them yet."
@@ -38,9 +43,9 @@ COSTS = (
 class ModelProfileAdmin(TenantOwnedAdmin):
     """How to reach a model. ``apps.chat`` registers it, with the trial that needs a model to be asked."""
 
-    list_display = ("name", "model", "base_url", "secret_name", "agent_count")
+    list_display: tuple[str, ...] = ("name", "model", "base_url", "secret_name", "agent_count")
     list_filter = ("protocol",)
-    search_fields = ("name", "slug", "model", "base_url")
+    search_fields = ("name", "slug", "model", "base_url", "id__exact")
     prepopulated_fields = {"slug": ("name",)}
     autocomplete_fields = ("fallback",)
     readonly_fields = ("created_at",)
@@ -71,6 +76,13 @@ class ModelProfileAdmin(TenantOwnedAdmin):
         (
             "When it fails before its first token",
             {"fields": (("max_retries", "max_retry_wait_seconds"), "fallback"), "description": FAILS},
+        ),
+        (
+            "When it keeps failing, and how often it may be asked",
+            {
+                "fields": (("breaker_failures", "breaker_seconds"), "requests_per_minute"),
+                "description": KEEPS_FAILING,
+            },
         ),
         ("Prices of a million tokens", {"fields": (PRICES,), "description": COSTS}),
         ("Record", {"fields": ("created_at",), "classes": ("collapse",)}),

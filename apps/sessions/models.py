@@ -16,6 +16,7 @@ SECONDS = [MinValueValidator(0.1), MaxValueValidator(3600)]
 PRICES = ("input_price", "cached_price", "output_price", "reasoning_price")
 MOST_RETRIES = 10
 MOST_FALLBACKS = 4
+MOST_REQUESTS = 100_000
 
 
 class Protocol(models.TextChoices):
@@ -73,6 +74,24 @@ class ModelProfile(TenantOwned):
         default=10,
         validators=[MinValueValidator(0), MaxValueValidator(600)],
         help_text="The longest wait before it is asked again. A server that wants more is not asked again.",
+    )
+    breaker_failures = models.PositiveSmallIntegerField(
+        default=5,
+        db_default=5,
+        validators=[MaxValueValidator(1000)],
+        help_text="So many failures in a row, and it is not asked for a while. 0: it is always asked.",
+    )
+    breaker_seconds = models.FloatField(
+        default=30,
+        db_default=30,
+        validators=SECONDS,
+        help_text="How long it is not asked. Then one request tries whether it is well again.",
+    )
+    requests_per_minute = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(MOST_REQUESTS)],
+        help_text="One above it waits as long as a retry may, and fails then. Empty: no limit of ours.",
     )
     fallback = models.ForeignKey(
         "self",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from somaagent.errors import Kind, SomaError
 
 _PASSING = frozenset(
@@ -9,6 +11,7 @@ _PASSING = frozenset(
         "model_unreachable",
         "model_timeout",
         "model_rate_limited",
+        "model_circuit_open",
         "model_failed",
         "model_garbled",
         "model_cut_off",
@@ -107,3 +110,27 @@ def rate_limited(retry_after: float | None) -> SomaError:
         retry_after=retry_after,
         ask_again=True,
     )
+
+
+def over_own_rate(per_minute: int, retry_after: float | None) -> ModelError:
+    """The profile's own limit. It has been waited for as long as the profile allows."""
+    return failure(
+        "model_rate_limited",
+        f"The model profile allows {per_minute} requests a minute, and they are used up. "
+        f"Try again {_when(retry_after)}.",
+        retry_after=retry_after,
+    )
+
+
+def circuit_open(retry_after: float | None) -> ModelError:
+    return failure(
+        "model_circuit_open",
+        "The model failed too often in a row and is left alone for a while. "
+        f"Try again {_when(retry_after)}; an operator can let it be asked sooner.",
+        retry_after=retry_after,
+    )
+
+
+def _when(retry_after: float | None) -> str:
+    seconds = math.ceil(retry_after or 0)
+    return f"in {seconds} second{'' if seconds == 1 else 's'}" if seconds else "in a moment"

@@ -22,6 +22,8 @@ logger = structlog.get_logger(__name__)
 CODES = {"credential_missing": "invalid_api_key", "credential_refused": "invalid_api_key"}
 STATUSES = {
     "model_rate_limited": HTTPStatus.TOO_MANY_REQUESTS,
+    # Nobody asked the model: it is we who are not ready to.
+    "model_circuit_open": HTTPStatus.SERVICE_UNAVAILABLE,
     # Here the caller chooses what is asked, so what the model's server does not take is the caller's to mend.
     "model_refused_request": HTTPStatus.BAD_REQUEST,
 }

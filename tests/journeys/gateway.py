@@ -161,6 +161,7 @@ def _first_rows(model: Model) -> Person:
             base_url=model.base_url,
             model="scripted",
             max_retries=0,
+            breaker_failures=0,  # journeys share it, and many of them make it fail
         )
         sessions.agent_ensure(
             tenant_id=tenant.id, slug="assistant", name="Assistant", instructions="", model_profile=profile
