@@ -25,12 +25,14 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from somaagent.embedded.addresses import loopback
+from somaagent.resilience import keys
 
 from .registry import HealthAdapter, NotHealthy
 
 TIMEOUT_SECONDS = 2.0
 HEARTBEAT_KEY = "soma:heartbeat:{kind}:{where}"
 HEARTBEAT_FRESH_SECONDS = 15.0
+NAMED_BREAKERS = 10
 
 
 def get(
@@ -197,6 +199,25 @@ class Heartbeat:
         age = time.time() - max(beats)
         if age > HEARTBEAT_FRESH_SECONDS:
             raise NotHealthy(f"Its last heartbeat is {age:.0f} s old.")
+
+
+@dataclass(frozen=True, slots=True)
+class Breakers:
+    """Every circuit breaker is closed; the answer of one that is not names it, by its id alone."""
+
+    def check(self, pid: int | None) -> None:
+        client = connect_valkey()
+        try:
+            now = f"({time.time() * 1000:.0f}"
+            count = int(client.zcount(keys.NOT_CLOSED, now, "+inf"))
+            newest: Any = client.zrevrangebyscore(keys.NOT_CLOSED, "+inf", now, start=0, num=NAMED_BREAKERS)
+        except (redis.RedisError, OSError) as error:
+            raise NotHealthy(f"Valkey, where breakers are kept, does not answer: {error}") from error
+        finally:
+            client.close()
+        if count:
+            more = f" and {count - len(newest)} more" if count > len(newest) else ""
+            raise NotHealthy(f"Not closed: {', '.join(keys.shown(name) for name in newest)}{more}.")
 
 
 class SettingsLoaded:

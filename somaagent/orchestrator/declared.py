@@ -62,6 +62,13 @@ def external_infrastructure(configuration: Configuration) -> list[Service]:
     return [Service(name=name, health=check, start_timeout=60.0) for name, check in checks.items()]
 
 
+def breakers(*, after: tuple[str, ...] = ("valkey",)) -> Service:
+    """Not a server: the circuit breakers of all processes, which degrade health while one is not closed."""
+    return Service(
+        name="breakers", depends_on=after, critical=False, health=adapters.Breakers(), start_timeout=1.0
+    )
+
+
 def _optional_path(value: object) -> Path | None:
     return Path(str(value)) if value else None
 

@@ -41,6 +41,7 @@ def contained(configuration: Configuration) -> Plan:
     """Every service of ours over infrastructure that others run."""
     services = declared.external_infrastructure(configuration)
     services += [declared.migrations(configuration), *declared.servers(configuration, after="migrations")]
+    services.append(declared.breakers())
     return Plan(ServiceRegistry(services))
 
 
@@ -63,6 +64,8 @@ def partial(configuration: Configuration, names: Sequence[str]) -> Plan:
             services.append(dataclasses.replace(service, critical=True, background=False))
         elif service.name != "gateway":
             services.append(_elsewhere(service))
+    if set(names) != {"migrations"}:
+        services.append(declared.breakers())
     return Plan(ServiceRegistry(services))
 
 
@@ -92,6 +95,7 @@ def embedded(configuration: Configuration, stack: Stack, environment: StackEnvir
         declared.migrations(configuration, skip=skip, after=("settings", "postgres")),
         declared.seed(seeding, skip=skip, model_url=lambda: os.environ.get(MODEL_URL)),
         *declared.servers(configuration, after="seed"),
+        declared.breakers(after=("settings", "valkey")),
     ]
     return Plan(ServiceRegistry(services), seeding)
 

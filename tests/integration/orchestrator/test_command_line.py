@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 from contextlib import closing
+from uuid import uuid4
 
 import pytest
 import requests
@@ -17,6 +19,8 @@ import requests
 from somaagent.embedded.addresses import loopback
 from somaagent.observability import health
 from somaagent.observability.health import HealthRecord, ServiceHealth, State
+from somaagent.resilience.breaker import CircuitBreaker
+from somaagent.resilience.operators import breaker_close
 from tests.stack import foreign_environment
 
 from .boots import ROOT, wait_for
@@ -93,7 +97,16 @@ def test_a_dry_run_shows_the_order_checks_everything_and_starts_nothing(orchestr
 
     assert result.returncode == 0, result.stdout + result.stderr
     order = re.findall(r"^ +\d+\. (\w+)", result.stdout.partition("Settings")[0], re.MULTILINE)
-    assert set(order) == {"openbao", "postgres", "valkey", "migrations", "gateway", "worker", "scheduler"}
+    assert set(order) == {
+        "openbao",
+        "postgres",
+        "valkey",
+        "migrations",
+        "gateway",
+        "worker",
+        "scheduler",
+        "breakers",
+    }
     assert order.index("postgres") < order.index("migrations") < order.index("gateway")
     assert "openbao (external, critical)" in result.stdout
     assert "Nothing was started." in result.stdout
@@ -158,6 +171,12 @@ def test_a_worker_alone_waits_for_migrations_and_is_critical_where_it_is_the_poi
     assert orchestrator.stop() == 0, orchestrator.said()
 
 
+async def fail_once(breaker):
+    with pytest.raises(ZeroDivisionError):
+        async with breaker.guard():
+            _ = 1 / 0
+
+
 def test_a_gateway_answers_for_all_and_notices_when_its_orchestrator_is_gone(orchestrator):
     orchestrator.start("--only", "gateway,scheduler")
     orchestrator.wait_until("gateway", State.UP)
@@ -178,6 +197,7 @@ def test_a_gateway_answers_for_all_and_notices_when_its_orchestrator_is_gone(orc
         "gateway",
         "scheduler",
         "worker",
+        "breakers",
     }
     assert session.get(f"{url}/v1/health", timeout=5).json()["services"].keys() == body["services"].keys()
     assert session.get(f"{url}/readyz", timeout=5).json() == {"ready": True, "reasons": []}
@@ -186,6 +206,19 @@ def test_a_gateway_answers_for_all_and_notices_when_its_orchestrator_is_gone(orc
     assert orchestrator.ask("status").returncode in {0, 1}  # degraded where nobody else runs a worker
     as_json = json.loads(orchestrator.ask("status", "--format", "json").stdout)
     assert as_json["services"]["gateway"]["state"] == "up"
+
+    breaker = CircuitBreaker(f"model:{uuid4()}:{uuid4()}", failures=1, seconds=60)
+    asyncio.run(fail_once(breaker))
+    try:
+        orchestrator.wait_until("breakers", State.DOWN)
+        opened = session.get(f"{url}/api/v1/health", timeout=5)
+        assert (opened.status_code, opened.json()["status"]) == (200, "degraded")
+        profile_id = breaker.name.rpartition(":")[2]
+        assert opened.json()["services"]["breakers"]["last_error"] == f"Not closed: model {profile_id}."
+        assert 'soma_service_up{service="breakers"} 0.0' in session.get(f"{url}/metrics", timeout=5).text
+    finally:
+        breaker_close(breaker.name)
+    orchestrator.wait_until("breakers", State.UP)
 
     os.kill(orchestrator.process.pid, signal.SIGSTOP)
     try:
