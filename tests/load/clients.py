@@ -167,7 +167,8 @@ def _expect(number: int, text: str) -> None:
 @asynccontextmanager
 async def caller(model_url: str, url: str, api_key: str) -> AsyncIterator[Caller]:
     headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
-    connector = aiohttp.TCPConnector(limit=0)
+    # Shorter than the gateway keeps a silent connection: a POST is not sent again by itself.
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=2)
     async with aiohttp.ClientSession(connector=connector, headers=headers, timeout=_NO_LIMIT) as http:
         yield Caller(http, model_url, url)
 
