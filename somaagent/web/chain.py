@@ -58,7 +58,7 @@ class _Session(SessionMiddleware):
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         self.process_request(request)
-        response: HttpResponseBase = await self.get_response(request)  # type: ignore[misc]
+        response: Any = await self.get_response(request)  # type: ignore[misc]
         if request.session.modified or settings.SESSION_SAVE_EVERY_REQUEST:
             return await in_database(self.process_response, request, response)
         return self.process_response(request, response)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -198,16 +199,16 @@ class Gateway(LoopHandler):
             return
         if isinstance(response, FileResponse):
             response.block_size = self.chunk_size
+        close = functools.partial(self._run, response.close)
         if not response.is_async:
-            # FileResponse's own setter looks for a file: there is none any more.
-            response.streaming_content = streams.from_thread(iter(response))
-        await self._until_client_leaves(receive, self._streamed(response, send))
+            close = streams.ThreadStream(response).close
+        await self._until_client_leaves(receive, self._streamed(response, close, send))
 
-    async def _streamed(self, response: StreamingHttpResponse, send: Any) -> None:
+    async def _streamed(self, response: HttpResponseBase, close: Callable[[], Any], send: Any) -> None:
         try:
             await self.send_response(response, send)
         finally:
-            await asyncio.shield(self._run(response.close))
+            await asyncio.shield(close())
 
     async def _run(self, function: Callable[..., T], *arguments: Any) -> T:
         """On one of the lane's threads, with a copy of this request's context: what it sets there, stays."""
