@@ -22,6 +22,7 @@ from django.utils.decorators import sync_and_async_middleware
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 from ninja import NinjaAPI
+from opentelemetry import trace
 
 from somaagent.tenancy.pool import database, tenant_transaction
 from somaagent.tenancy.scope import tenant_scope
@@ -54,6 +55,7 @@ def _facts(request: HttpRequest) -> dict[str, Any]:
         "scheme": request.scheme,
         "host": request.get_host(),
         "header": request.headers.get("X-Story"),
+        "trace": trace.format_trace_id(trace.get_current_span().get_span_context().trace_id),
     }
 
 

@@ -14,8 +14,13 @@ from asgiref.testing import ApplicationCommunicator
 from django.core import signals
 from django.core.asgi import get_asgi_application
 from django.test import override_settings
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import REGISTRY
 
+from somaagent.observability import tracing
 from somaagent.tenancy import pool
 from somaagent.tenancy.scope import in_database
 from somaagent.web import lanes
@@ -378,6 +383,40 @@ async def test_both_lanes_count_the_same_metrics(ours: Client, lane: str):
     before = counted()
     await ours.ask(f"/{lane}")
     assert counted() == before + 1
+
+
+@LANES
+async def test_a_request_is_one_span_of_its_caller_s_trace_named_by_its_route(
+    ours: Client, monkeypatch: pytest.MonkeyPatch, lane: str
+):
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+    traced = Client(tracing.Traced(ours.application))
+    wanted = "0af7651916cd43dd8448eb211c80319c"
+    answer = await traced.ask(f"/{lane}?token=1", traceparent=f"00-{wanted}-b7ad6b7169203331-01")
+    assert answer.facts["trace"] == wanted
+    (span,) = exporter.get_finished_spans()
+    assert (span.name, span.kind) == (f"GET /{lane}", trace.SpanKind.SERVER)
+    assert span.attributes == {
+        "http.request.method": "GET",
+        "http.response.status_code": 200,
+        "http.route": f"/{lane}",
+        "url.path": f"/{lane}",
+        "url.scheme": "http",
+    }
+    await traced.ask("/v1/things")
+    assert exporter.get_finished_spans()[-1].name == "GET /v1/things"
+
+
+@pytest.mark.parametrize("path", ["/static/chat/icons.svg", "/static/nothing.css"])
+async def test_static_files_need_no_thread_of_the_lane(
+    ours: Client, monkeypatch: pytest.MonkeyPatch, path: str
+):
+    monkeypatch.setattr(lanes, "MOST_WAITING", -lanes.THREADS)
+    answer = await ours.ask(path)
+    assert answer.status == (404 if "nothing" in path else 200)
+    assert "x-request-id" in dict(answer.headers)
 
 
 async def test_too_many_requests_for_the_threads_are_told_to_come_back(
