@@ -199,7 +199,7 @@ class Gateway(LoopHandler):
             return
         if isinstance(response, FileResponse):
             response.block_size = self.chunk_size
-        close = functools.partial(self._run, response.close)
+        close: Callable[[], Any] = functools.partial(self._run, response.close)
         if not response.is_async:
             close = streams.ThreadStream(response).close
         await self._until_client_leaves(receive, self._streamed(response, close, send))
