@@ -65,10 +65,11 @@ INSTALLED_APPS = [
     "apps.sessions",
     "apps.chat",
 ]
+# For both lanes of the gateway; what a new one needs for the lane of coroutines: somaagent/web/chain.py.
 MIDDLEWARE = [
     "somaagent.web.middleware.RequestContext",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
-    "servestatic.middleware.ServeStaticMiddleware",
+    "somaagent.web.middleware.Static",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

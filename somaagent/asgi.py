@@ -1,4 +1,4 @@
-"""The gateway's ASGI application: HTTP by Django, WebSocket by Channels, and the server's start and stop."""
+"""The gateway's ASGI application: HTTP by Django in two lanes, WebSocket by Channels, the server's stop."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", settings.module_for_environment())
 
+import django
 from django.conf import settings as django_settings
-from django.core.asgi import get_asgi_application
 
-_http = get_asgi_application()
+django.setup(set_prefix=False)
 
 from channels.routing import ProtocolTypeRouter
 
@@ -20,6 +20,7 @@ from apps.chat import host
 from somaagent.observability import logging, tracing
 from somaagent.routing import websocket
 from somaagent.tenancy import pool
+from somaagent.web.lanes import Gateway
 from somaagent.web.lifespan import Lifespan
 
 logging.configure("gateway", django_settings.LOG_LEVEL)
@@ -32,6 +33,6 @@ async def _drain() -> None:
 
 application = tracing.Traced(
     ProtocolTypeRouter(
-        {"http": _http, "websocket": websocket, "lifespan": Lifespan(at_stop=[_drain, pool.close])}
+        {"http": Gateway(), "websocket": websocket, "lifespan": Lifespan(at_stop=[_drain, pool.close])}
     )
 )

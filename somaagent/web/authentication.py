@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from channels.auth import get_user
+from django.http import HttpRequest
 
 from somaagent.tenancy import selectors
 from somaagent.tenancy.actor import Actor
@@ -12,20 +13,37 @@ from somaagent.tenancy.actor import Actor
 BEARER = "bearer "
 
 
-async def actor_of_header(authorization: str) -> Actor | None:
+def actor_of_header(authorization: str) -> Actor | None:
     """The actor of an ``Authorization`` header; None where it carries no good bearer key."""
-    if not authorization.lower().startswith(BEARER):
-        return None
-    key = authorization[len(BEARER) :].strip()
+    key = _key_in(authorization)
+    return selectors.actor_by_api_key(key) if key else None
+
+
+async def actor_of_header_async(authorization: str) -> Actor | None:
+    """The same for coroutines."""
+    key = _key_in(authorization)
     return await selectors.actor_by_api_key_async(key) if key else None
+
+
+def actor_of_session(request: HttpRequest) -> Actor | None:
+    """The actor of the browser's session. For threads: it reads the session and its user as Django does."""
+    user = request.user
+    # With a one-time password a user can do one thing: choose another.
+    if not user.is_authenticated or user.password_is_one_time:
+        return None
+    return selectors.actor_by_user(user.pk)
 
 
 async def actor_of_scope(scope: dict[str, Any]) -> Actor | None:
     """The actor of a WebSocket connection: of its bearer key alone where it sends one, else of its cookie."""
     for name, value in scope["headers"]:
         if name.lower() == b"authorization":
-            return await actor_of_header(value.decode("latin-1"))
+            return await actor_of_header_async(value.decode("latin-1"))
     user = await get_user(scope)
     if not user.is_authenticated or user.password_is_one_time:
         return None
     return await selectors.actor_by_user_async(user.pk)
+
+
+def _key_in(authorization: str) -> str:
+    return authorization[len(BEARER) :].strip() if authorization.lower().startswith(BEARER) else ""

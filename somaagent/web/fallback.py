@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 
 from somaagent import problems
+from somaagent.errors import Kind, SomaError
 from somaagent.problems import problem
 
 from . import openai_errors
@@ -41,6 +42,13 @@ def store_away(request: HttpRequest, error: Exception) -> HttpResponse:
     """Before a view is reached, a store turned out to be away."""
     of_error = openai_errors.of_error if openai_errors.is_ours(request.path) else problems.of_error
     return of_error(request, problems.absence(request, error))
+
+
+async def overloaded(request: HttpRequest) -> HttpResponse:
+    """More requests wait for a thread than will be answered soon."""
+    of_error = openai_errors.of_error if openai_errors.is_ours(request.path) else problems.of_error
+    sentence = "The server has more to do than it can. Try again in a moment."
+    return of_error(request, SomaError(Kind.UNAVAILABLE, "overloaded", sentence, retry_after=1))
 
 
 def crashed(request: HttpRequest) -> HttpResponse:

@@ -1,72 +1,120 @@
-"""Each request's id, its place in the log, and who asks. Neither middleware needs a thread of its own."""
+"""Each request's id, its place in the log, and who asks, in either lane (see ``lanes``)."""
 
 from __future__ import annotations
 
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import cast
+from typing import Any, cast
 
 import structlog
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
+from django.core.exceptions import MiddlewareNotUsed
 from django.http import HttpRequest, HttpResponseBase
+from servestatic.middleware import ServeStaticMiddleware
 
-from somaagent.tenancy import selectors
+from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.fields import uuid7
-from somaagent.tenancy.scope import DATABASE_AWAY
+from somaagent.tenancy.scope import DATABASE_AWAY, in_database
 
-from . import fallback
-from .authentication import actor_of_header
+from . import authentication, fallback
 from .request import Request
 
 logger = structlog.get_logger(__name__)
 
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
-Handler = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
 
-class _AsyncOnly:
-    sync_capable = False
-    async_capable = True
+class _BothLanes(ABC):
+    """A middleware of threads or of coroutines, as what it stands before."""
 
-    def __init__(self, get_response: Handler) -> None:
-        if not iscoroutinefunction(get_response):
-            raise RuntimeError("SomaAgent is served over ASGI only.")
+    sync_capable = async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self.get_response = get_response
-        # Typed for functions; made for instances like this one too (asgiref's own documentation).
-        markcoroutinefunction(self)  # type: ignore[type-var]
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        ours = cast("Request", request)
+        return self.in_loop(ours) if self._is_async else self.in_thread(ours)
+
+    @abstractmethod
+    def in_thread(self, request: Request) -> HttpResponseBase: ...
+
+    @abstractmethod
+    async def in_loop(self, request: Request) -> HttpResponseBase: ...
 
 
-class RequestContext(_AsyncOnly):
+class RequestContext(_BothLanes):
     """Names the request, in the log and in the answer. Stands before whatever may refuse a request."""
 
-    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        ours = cast("Request", request)
-        ours.request_id = _request_id(request)
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=ours.request_id)
-        started = time.perf_counter()
-        response = await self.get_response(request)
-        if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            response = fallback.not_allowed(request, response)
-        response["X-Request-ID"] = ours.request_id
-        _log(request, response.status_code, started)
-        return response
+    def in_thread(self, request: Request) -> HttpResponseBase:
+        started = _begin(request)
+        return _end(request, self.get_response(request), started)
+
+    async def in_loop(self, request: Request) -> HttpResponseBase:
+        started = _begin(request)
+        return _end(request, await self.get_response(request), started)
 
 
-class Authentication(_AsyncOnly):
+class Authentication(_BothLanes):
     """Sets ``request.actor``. A bearer key decides alone: a bad one is not made good by a cookie."""
 
-    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+    def in_thread(self, request: Request) -> HttpResponseBase:
+        header = _credential(request)
         try:
-            await _authenticate(cast("Request", request))
+            if header:
+                _keep(request, authentication.actor_of_header(header), by_header=True)
+            elif _has_session(request):
+                _keep(request, authentication.actor_of_session(request))
         except DATABASE_AWAY as error:
             return fallback.store_away(request, error)
-        return await self.get_response(request)
+        return self.get_response(request)  # type: ignore[no-any-return]
+
+    async def in_loop(self, request: Request) -> HttpResponseBase:
+        header = _credential(request)
+        try:
+            if header:
+                _keep(request, await authentication.actor_of_header_async(header), by_header=True)
+            elif _has_session(request):
+                # The session, the user and the membership in one hop, and with Django's own care.
+                _keep(request, await in_database(authentication.actor_of_session, request))
+        except DATABASE_AWAY as error:
+            return fallback.store_away(request, error)
+        return await self.get_response(request)  # type: ignore[no-any-return]
+
+
+class Static(ServeStaticMiddleware):  # type: ignore[misc]  # servestatic has no types
+    """servestatic's, which is made of coroutines: the lane of threads is not asked for files."""
+
+    sync_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        if not iscoroutinefunction(get_response):
+            raise MiddlewareNotUsed("Static files are answered in the event loop.")
+        super().__init__(get_response)
+
+
+def _begin(request: Request) -> float:
+    request.request_id = _request_id(request)
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=request.request_id)
+    return time.perf_counter()
+
+
+def _end(request: Request, response: HttpResponseBase, started: float) -> HttpResponseBase:
+    if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        response = fallback.not_allowed(request, response)
+    response["X-Request-ID"] = request.request_id
+    _log(request, response.status_code, started)
+    return response
 
 
 def _log(request: HttpRequest, status: int, started: float) -> None:
@@ -82,19 +130,18 @@ def _request_id(request: HttpRequest) -> str:
     return given if REQUEST_ID.fullmatch(given) else str(uuid7())
 
 
-async def _authenticate(request: Request) -> None:
+def _credential(request: Request) -> str:
     request.actor = None
     request.bearer_refused = False
-    header = request.headers.get("Authorization", "")
-    if header:
-        request.actor = await actor_of_header(header)
-        request.bearer_refused = request.actor is None
-    elif settings.SESSION_COOKIE_NAME in request.COOKIES:
-        user = await request.auser()
-        # With a one-time password a user can do one thing: choose another.
-        if user.is_authenticated and not user.password_is_one_time:
-            request.actor = await selectors.actor_by_user_async(user.pk)
-    if request.actor is not None:
-        structlog.contextvars.bind_contextvars(
-            tenant_id=str(request.actor.tenant_id), user_id=str(request.actor.user_id)
-        )
+    return request.headers.get("Authorization", "")
+
+
+def _has_session(request: Request) -> bool:
+    return settings.SESSION_COOKIE_NAME in request.COOKIES
+
+
+def _keep(request: Request, actor: Actor | None, *, by_header: bool = False) -> None:
+    request.actor = actor
+    request.bearer_refused = by_header and actor is None
+    if actor is not None:
+        structlog.contextvars.bind_contextvars(tenant_id=str(actor.tenant_id), user_id=str(actor.user_id))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 from collections.abc import Callable
@@ -22,9 +23,19 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Credential(HttpBearer):
-    """A bearer key, or the browser's session with its CSRF token. Answers with the actor."""
+    """A bearer key, or the browser's session with its CSRF token. Answers with the actor.
 
-    def __call__(self, request: HttpRequest) -> Actor:
+    Who asks is known already (``middleware.Authentication``), so nothing is waited for in either lane: where
+    a coroutine asks, ninja is given one, lest it goes to a thread.
+    """
+
+    is_async = True
+
+    def __call__(self, request: HttpRequest) -> Any:
+        actor = self._admitted(request)
+        return actor if asyncio._get_running_loop() is None else _at_once(actor)  # noqa: SLF001 documented, and without an exception where there is none
+
+    def _admitted(self, request: HttpRequest) -> Actor:
         actor = actor_of(request)
         unsafe = request.method not in SAFE_METHODS
         if actor.via == "browser" and unsafe and check_csrf(request) is not None:
@@ -39,6 +50,10 @@ class Credential(HttpBearer):
 
     def authenticate(self, request: HttpRequest, token: str) -> Actor:
         return actor_of(request)
+
+
+async def _at_once(actor: Actor) -> Actor:
+    return actor
 
 
 def in_tenant_of_actor(view: Callable[..., Any]) -> Callable[..., Any]:
