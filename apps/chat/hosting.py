@@ -86,6 +86,7 @@ def _step(work: Work, step: StepCompleted) -> Step:
         number=step.step,
         version=STEP_VERSION,
         data=step.data(),
+        cost=step.usage.cost,
     )
 
 
@@ -165,7 +166,8 @@ def _facts(outcome: Outcome, answer: UUID | None) -> dict[str, object]:
         "error_retryable": outcome.error_retryable,
         "last_event": outcome.last_event,
         "output_message_id": answer,
-        **outcome.usage.data(),
+        "cost": outcome.usage.cost,
+        **outcome.usage.tokens(),
     }
 
 

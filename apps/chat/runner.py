@@ -39,7 +39,7 @@ from somaagent.agent.events import (
 )
 from somaagent.agent.limits import Limits
 from somaagent.agent.loop import run
-from somaagent.agent.messages import Usage
+from somaagent.agent.messages import NOTHING_USED
 from somaagent.agent.ports import ModelSettings
 from somaagent.agent.toolsets import EmptyToolset
 from somaagent.errors import SomaError
@@ -111,7 +111,7 @@ class _Host:
         self.sequence = 0
         self.parts: list[str] = []
         self.last_step: StepCompleted | None = None
-        self.usage = Usage()
+        self.usage = NOTHING_USED
         self.started = time.monotonic()
         self.stopped_by: TurnState | None = None
 
@@ -278,7 +278,7 @@ class _Host:
         seconds = time.monotonic() - self.started
         metrics.TURNS.labels(state=outcome.state.value).inc()
         metrics.TURN_SECONDS.observe(seconds)
-        for kind, count in self.usage.data().items():
+        for kind, count in self.usage.tokens().items():
             metrics.MODEL_TOKENS.labels(kind=kind.removesuffix("_tokens")).inc(count)
         logger.info(
             "turn.finished",

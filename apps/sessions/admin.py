@@ -35,8 +35,9 @@ KEEPS_FAILING = (
     "Refused requests and keys, and 429, do not count."
 )
 COSTS = (
-    "Kept with the profile, in the currency in which you pay. Empty: not known. Nothing is calculated from "
-    "them yet."
+    "In the currency in which you pay, the same for all profiles: costs are added up. A step costs what the "
+    "prices say at its moment. Empty cached and reasoning prices: as input and output. An empty input or "
+    "output price: the cost is not known."
 )
 
 

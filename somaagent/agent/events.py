@@ -107,7 +107,8 @@ class StepCompleted:
     """A model call and all its tool calls are done.
 
     ``message`` is what the model said and ``results`` the tools' messages in the order of its calls: what the
-    next step, here or on another host, needs to go on.
+    next step, here or on another host, needs to go on. ``profile`` is the model profile that answered; empty
+    in steps that were kept before it was written down.
     """
 
     type: ClassVar[str] = "step.completed"
@@ -116,6 +117,7 @@ class StepCompleted:
     results: tuple[ModelMessage, ...]
     usage: Usage
     finish_reason: str
+    profile: str = ""
 
     @property
     def text(self) -> str:
@@ -129,6 +131,7 @@ class StepCompleted:
             "results": [result.data() for result in self.results],
             "usage": self.usage.data(),
             "finish_reason": self.finish_reason,
+            "profile": self.profile,
         }
 
     @classmethod
@@ -139,6 +142,7 @@ class StepCompleted:
             tuple(ModelMessage.from_data(result) for result in data["results"]),
             Usage.from_data(data["usage"]),
             data["finish_reason"],
+            data.get("profile", ""),
         )
 
 

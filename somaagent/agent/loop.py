@@ -18,7 +18,7 @@ from somaagent.agent.events import (
 )
 from somaagent.agent.failures import cut_off
 from somaagent.agent.limits import Limits, too_many_steps, too_much_output, took_too_long
-from somaagent.agent.messages import ModelMessage, ToolCall, Usage
+from somaagent.agent.messages import NOTHING_USED, ModelMessage, ToolCall, Usage
 from somaagent.agent.ports import (
     ChatModel,
     FinishChunk,
@@ -62,7 +62,7 @@ async def run(
         _Deadline(limits.seconds),
         list(messages),
     )
-    used = Usage()
+    used = NOTHING_USED
     for number in range(done + 1, limits.max_steps + 1):
         step = _Step(number)
         async with aclosing(state.step(step)) as events:
@@ -84,9 +84,13 @@ class _Step:
     calls: list[ToolCall] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
     reason: str = ""
+    profile: str = ""
 
     def message(self) -> ModelMessage:
         return ModelMessage("assistant", "".join(self.text), tuple(self.calls))
+
+    def completed(self, results: tuple[ModelMessage, ...]) -> StepCompleted:
+        return StepCompleted(self.number, self.message(), results, self.usage, self.reason, self.profile)
 
 
 class _Deadline:
@@ -133,9 +137,8 @@ class _Run:
         async with aclosing(self._ask(step)) as deltas:
             async for delta in deltas:
                 yield delta
-        message = step.message()
         if self.hands_back(step):
-            yield StepCompleted(step.number, message, (), step.usage, step.reason)
+            yield step.completed(())
             return
         results: dict[str, ToolFinished] = {}
         async with aclosing(self._call_tools(step)) as events:
@@ -144,8 +147,8 @@ class _Run:
                     results[event.call_id] = event
                 yield event
         replies = tuple(_reply(results[call.id]) for call in step.calls)
-        self.messages += (message, *replies)
-        yield StepCompleted(step.number, message, replies, step.usage, step.reason)
+        self.messages += (step.message(), *replies)
+        yield step.completed(replies)
 
     def hands_back(self, step: _Step) -> bool:
         """Whether the step asks for what only the caller can run."""
@@ -163,7 +166,7 @@ class _Run:
                     step.text.append(chunk.text)
                     yield TextDelta(chunk.text)
                 elif isinstance(chunk, FinishChunk):
-                    step.usage, step.reason = chunk.usage, chunk.reason
+                    step.usage, step.reason, step.profile = chunk.usage, chunk.reason, chunk.profile
                 else:
                     self._count(len(chunk.call.arguments))
                     step.calls.append(chunk.call)
