@@ -13,6 +13,7 @@ import aiohttp
 import structlog
 from django.conf import settings
 
+from somaagent.agent.context import Window
 from somaagent.agent.failures import ModelError, failure
 from somaagent.agent.models.adapter import Adapter
 from somaagent.agent.models.anthropic import Anthropic
@@ -86,6 +87,11 @@ def _within(profile: ModelProfile, wanted: ModelSettings) -> ModelSettings:
         temperature=profile.temperature if wanted.temperature is None else wanted.temperature,
         max_output_tokens=min(wanted.max_output_tokens or most, most),
     )
+
+
+def window_of(profile: ModelProfile, ratio: float) -> Window:
+    """What fits into the model of a profile; ``ratio`` as in ``Window``."""
+    return Window(profile.context_tokens, profile.max_output_tokens, ratio)
 
 
 def _prices_of(profile: ModelProfile) -> Prices:

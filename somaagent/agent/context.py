@@ -19,7 +19,7 @@ from somaagent.agent.ports import ToolSchema
 # Our count of tokens is a guess: of a window, this much is used.
 SHARE = 0.9
 # After a compaction this much of the room is taken at most, so that the next one is not due at once.
-KEPT = 0.5
+KEPT = 0.6
 LEAST_SUMMARY_TOKENS = 32
 WORDS_PER_TOKEN = 0.6
 
@@ -182,7 +182,7 @@ class Context:
 
     def _most_summary(self, room: int) -> int:
         """Tokens that a summary should have at most."""
-        return max(min(self._max_output, room // 4), LEAST_SUMMARY_TOKENS)
+        return max(min(self._max_output, room // 6), LEAST_SUMMARY_TOKENS)
 
     def _count(self, messages: Iterable[ModelMessage], tools: Sequence[ToolSchema] = ()) -> int:
         return math.ceil(tokens.guess(messages, tools) * self._ratio)

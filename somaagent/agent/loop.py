@@ -126,9 +126,9 @@ class _Run:
 
     async def step(self, step: _Step) -> AsyncGenerator[AgentEvent, None]:
         yield StepStarted(step.number)
-        async with aclosing(self._answer(step)) as told:
-            async for event in told:
-                yield event
+        async with aclosing(self._answer(step)) as answer:
+            async for told in answer:
+                yield told
         if self.hands_back(step):
             yield step.completed(())
             return
