@@ -73,7 +73,7 @@ class Answer(ABC):
     async def call(self, index: int, name: str, pieces: tuple[str, ...]) -> None: ...
 
     @abstractmethod
-    async def end(self, *, calls: bool = False) -> None: ...
+    async def end(self, *, reason: str = "stop") -> None: ...
 
     @abstractmethod
     async def error(self, text: str) -> None: ...
@@ -83,6 +83,9 @@ class Answer(ABC):
 
     @abstractmethod
     def error_body(self, text: str) -> dict[str, Any]: ...
+
+    @abstractmethod
+    def too_long_body(self) -> dict[str, Any]: ...
 
 
 def words_in(content: Any) -> str:
@@ -123,8 +126,8 @@ class Completion(Answer):
             self.written += 1
             await self.send({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
 
-    async def end(self, *, calls: bool = False) -> None:
-        await self.send({}, "tool_calls" if calls else "stop")
+    async def end(self, *, reason: str = "stop") -> None:
+        await self.send({}, reason)
         await self.event({"choices": [], "usage": self.usage()})
         await self.line(b"data: [DONE]")
         await self.close()
@@ -149,6 +152,10 @@ class Completion(Answer):
 
     def error_body(self, text: str) -> dict[str, Any]:
         return {"error": {"message": text, "type": "server_error"}}
+
+    def too_long_body(self) -> dict[str, Any]:
+        said = {"message": "Please reduce the length of the messages.", "code": "context_length_exceeded"}
+        return {"error": {"type": "invalid_request_error", "param": "messages", **said}}
 
 
 @dataclass
@@ -207,10 +214,11 @@ class Message(Answer):
             self.written += 1
             await self.write(f"call {index}", block, {"type": "input_json_delta", "partial_json": piece})
 
-    async def end(self, *, calls: bool = False) -> None:
+    async def end(self, *, reason: str = "stop") -> None:
         await self.stop()
-        reason = {"stop_reason": "tool_use" if calls else "end_turn", "stop_sequence": None}
-        await self.event("message_delta", delta=reason, usage={"output_tokens": self.written})
+        word = {"tool_calls": "tool_use", "stop": "end_turn", "length": "max_tokens"}[reason]
+        delta = {"stop_reason": word, "stop_sequence": None}
+        await self.event("message_delta", delta=delta, usage={"output_tokens": self.written})
         await self.event("message_stop")
         await self.close()
 
@@ -237,3 +245,7 @@ class Message(Answer):
 
     def error_body(self, text: str) -> dict[str, Any]:
         return {"error": {"type": "api_error", "message": text}}
+
+    def too_long_body(self) -> dict[str, Any]:
+        said = "prompt is too long: 207791 tokens > 200000 maximum"
+        return {"type": "error", "error": {"type": "invalid_request_error", "message": said}}

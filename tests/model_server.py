@@ -19,8 +19,12 @@ requests:
 ``plain: TEXT``                     the right events, called text/plain
 ``error: TEXT``                     an error object in the stream
 ``redirect``                        to another path
+``limit: TEXT``                     TEXT, and then the limit of what it may write
+``too long``                        refuses the conversation as longer than its context window
 
 Several of these, parted by lines that start with ``then ``, are for one model call each of an agent's run.
+A request for a summary (its last message holds a ``<conversation>``) is answered with the words in it that
+begin with ``#``: what must not be forgotten.
 """
 
 from __future__ import annotations
@@ -57,6 +61,8 @@ def directive(said: list[tuple[str, str]]) -> str:
     last = max((i for i, (role, _) in enumerate(said) if role == "user"), default=-1)
     if last < 0:
         return "say: Nobody asked anything."
+    if "<conversation>" in said[last][1]:
+        return "say: In short: " + " ".join(dict.fromkeys(re.findall(r"#\w+", said[last][1])))
     steps = re.split(r"\nthen ", said[last][1])
     since = said[last + 1 :]
     number = sum(role == "assistant" for role, _ in since)
@@ -98,7 +104,7 @@ async def calls(answer: Answer, wanted: str) -> None:
         arguments = call["arguments"]
         text = arguments if isinstance(arguments, str) else json.dumps(arguments)
         await answer.call(index, call["name"], (text[: len(text) // 2], text[len(text) // 2 :]))
-    await answer.end(calls=True)
+    await answer.end(reason="tool_calls")
 
 
 async def fail(answer: Answer, status: str, seconds: str | None) -> None:
@@ -154,6 +160,15 @@ async def plain(answer: Answer, text: str) -> None:
     await say(answer, text)
 
 
+async def limit(answer: Answer, text: str) -> None:
+    await answer.words(text)
+    await answer.end(reason="length")
+
+
+async def too_long(answer: Answer) -> None:
+    answer.response = web.json_response(answer.too_long_body(), status=400)
+
+
 async def error(answer: Answer, text: str) -> None:
     await answer.error(text)
 
@@ -182,6 +197,8 @@ PERFORM: tuple[tuple[re.Pattern[str], Callable[..., Awaitable[None]]], ...] = tu
         (r"page", page),
         (r"error: ?(.*)", error),
         (r"redirect", redirect),
+        (r"limit: ?(.*)", limit),
+        (r"too long", too_long),
     )
 )
 

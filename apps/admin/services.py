@@ -17,6 +17,7 @@ OPERATOR = "operator"
 FIRST_TENANT = "default"
 LOCAL_PROFILE = "local"
 LOCAL_MODEL = "SmolLM2-135M-Instruct"
+LOCAL_CONTEXT_TOKENS = 2048  # as much as ``somaagent.embedded.model_server`` gives to each request
 LOCAL_SECRET = "models/local"  # noqa: S105 the name of a secret, not one
 FIRST_AGENT = "assistant"
 INSTRUCTIONS = "You are a helpful assistant. Answer in short, clear sentences, in Markdown."
@@ -62,6 +63,7 @@ def _local_agent(tenant: Tenant, url: str) -> None:
             base_url=url,
             model=LOCAL_MODEL,
             secret_name=LOCAL_SECRET,
+            context_tokens=LOCAL_CONTEXT_TOKENS,
         )
         sessions.agent_ensure(
             tenant_id=tenant.id,

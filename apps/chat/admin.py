@@ -15,6 +15,7 @@ from unfold.decorators import action, display
 
 from apps.sessions.admin import ModelProfileAdmin
 from somaagent import valkey
+from somaagent.agent.messages import decimal_text
 from somaagent.background import run_coroutine
 from somaagent.errors import SomaError
 from somaagent.resilience.operators import breaker_close, breaker_states
@@ -42,7 +43,17 @@ logger = structlog.get_logger(__name__)
 
 @admin.register(Turn)
 class TurnAdmin(ReadOnlyAdmin):
-    list_display = ("id", "state_label", "user", "session", "seconds", "tokens", "error_code", "created_at")
+    list_display = (
+        "id",
+        "state_label",
+        "user",
+        "session",
+        "seconds",
+        "tokens",
+        "paid",
+        "error_code",
+        "created_at",
+    )
     list_filter = ("state", "error_code")
     list_select_related = ("user", "session")
     search_fields = ("id__exact", "session__title", "user__username", "error_code", "error_message")
@@ -50,7 +61,10 @@ class TurnAdmin(ReadOnlyAdmin):
     fieldsets = (
         (None, {"fields": ("id", "state", "attempt", "session", "user", "input_message", "output_message")}),
         ("Error", {"fields": ("error_code", "error_message", "error_retryable")}),
-        ("Tokens", {"fields": (("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens"),)}),
+        (
+            "Tokens and cost",
+            {"fields": (("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens"), "paid")},
+        ),
         (
             "Times",
             {"fields": ("created_at", "started_at", "finished_at", "cancel_requested_at")},
@@ -71,6 +85,10 @@ class TurnAdmin(ReadOnlyAdmin):
     @display(description="Tokens in / out")
     def tokens(self, turn: Turn) -> str:
         return f"{turn.input_tokens} / {turn.output_tokens}"
+
+    @display(description="Cost", ordering="cost")
+    def paid(self, turn: Turn) -> str:
+        return decimal_text(turn.cost) or "–"
 
 
 @admin.register(apps.get_model("agent_sessions", "ModelProfile"))
@@ -160,8 +178,12 @@ def _try(request: HttpRequest, profile: ModelProfile) -> None:
 
 @admin.register(Step)
 class StepAdmin(ReadOnlyAdmin):
-    list_display = ("id", "turn", "number", "version", "created_at")
+    list_display = ("id", "turn", "number", "paid", "version", "created_at")
     list_select_related = ("turn",)
     search_fields = ("id__exact", "turn__id__exact")
-    fields = ("id", "turn", "number", "version", "data", "created_at")
+    fields = ("id", "turn", "number", "version", "paid", "data", "created_at")
     readonly_fields = fields
+
+    @display(description="Cost", ordering="cost")
+    def paid(self, step: Step) -> str:
+        return decimal_text(step.cost) or "–"

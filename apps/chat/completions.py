@@ -156,7 +156,7 @@ async def _events(chosen: Chosen, asked: Asked) -> AsyncGenerator[AgentEvent, No
 def _record(agent: Agent, state: str, seconds: float, usage: Usage, error: SomaError | None) -> None:
     metrics.COMPLETIONS.labels(state=state).inc()
     metrics.COMPLETION_SECONDS.observe(seconds)
-    for kind, count in usage.data().items():
+    for kind, count in usage.tokens().items():
         metrics.MODEL_TOKENS.labels(kind=kind.removesuffix("_tokens")).inc(count)
     logger.info(
         "completion.finished",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # Away, silent, failing or not making sense.
 _FAILED = frozenset({"model_unreachable", "model_timeout", "model_failed", "model_garbled", "model_cut_off"})
 # It is there, and says that the request, the key or the model's name is at fault.
-_ANSWERED = frozenset({"model_refused_request", "model_refused_key", "model_not_found"})
+_ANSWERED = frozenset({"model_refused_request", "model_refused_key", "model_not_found", failures.TOO_LONG})
 
 
 def breaker_name(profile: ModelProfile) -> str:

@@ -20,9 +20,9 @@ from somaagent.agent.messages import Usage
 from somaagent.tenancy.fields import uuid7
 from somaagent.tenancy.scripts import Script
 
-from . import statements
+from . import history, statements
 from .models import OPEN_STATES, Step, Turn, TurnState
-from .work import HISTORY_MESSAGES, Conversation, Work, lease_end
+from .work import Work, lease_end
 
 QUEUED_TOO_LONG = timedelta(seconds=15)
 # A turn that takes every host with it must not go round for ever.
@@ -40,13 +40,20 @@ def turn_claim(*, tenant_id: UUID, turn_id: UUID, owner: str) -> Script[Work | N
     if not taken:
         return None
     session_id, input_id, attempt, submitted_at = taken[0]
-    agents, history, done = yield [
+    agents, newest, done = yield [
         sessions.session_agent(session_id),
-        sessions.history(session_id=session_id, end=input_id, most=HISTORY_MESSAGES),
+        sessions.history(session_id=session_id, end=input_id, question=input_id),
         statements.steps(turn_id),
     ]
     agent = sessions.agent_of(agents, None)
     (profiles,) = yield [sessions.profiles(agent)]
+    conversation = yield from history.conversation(
+        session_id=session_id,
+        agent=agent,
+        profiles=sessions.profiles_of(profiles),
+        newest=newest,
+        question=input_id,
+    )
     return Work(
         turn_id=turn_id,
         tenant_id=tenant_id,
@@ -54,11 +61,7 @@ def turn_claim(*, tenant_id: UUID, turn_id: UUID, owner: str) -> Script[Work | N
         owner=owner,
         attempt=attempt,
         submitted_at=submitted_at,
-        conversation=Conversation(
-            agent.instructions,
-            sessions.profiles_of(profiles),
-            [(role, text) for role, text in history],
-        ),
+        conversation=conversation,
         done=[StepCompleted.from_data(orjson.loads(data)) for (data,) in done],
     )
 
@@ -79,6 +82,16 @@ def step_keep(*, work: Work, step: StepCompleted) -> Script[bool]:
     return bool(rows)
 
 
+def summary_keep(*, work: Work, message_id: UUID, summary: str) -> Script[bool]:
+    """Keep a summary of the session up to and with a message. False when another host has the turn."""
+    (rows,) = yield [statements.hold(turn_id=work.turn_id, owner=work.owner)]
+    if rows:
+        yield [
+            sessions.summarised(session_id=work.session_id, message_id=message_id, summary=summary),
+        ]
+    return bool(rows)
+
+
 def _step(work: Work, step: StepCompleted) -> Step:
     return Step(
         tenant_id=work.tenant_id,
@@ -86,6 +99,7 @@ def _step(work: Work, step: StepCompleted) -> Step:
         number=step.step,
         version=STEP_VERSION,
         data=step.data(),
+        cost=step.usage.cost,
     )
 
 
@@ -165,7 +179,8 @@ def _facts(outcome: Outcome, answer: UUID | None) -> dict[str, object]:
         "error_retryable": outcome.error_retryable,
         "last_event": outcome.last_event,
         "output_message_id": answer,
-        **outcome.usage.data(),
+        "cost": outcome.usage.cost,
+        **outcome.usage.tokens(),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -17,6 +17,11 @@ class TurnState(models.TextChoices):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+def _cost(help_text: str) -> models.DecimalField[Any, Any]:
+    """Twelve places: a price for a million tokens has six, and a token costs a millionth of it."""
+    return models.DecimalField(max_digits=24, decimal_places=12, null=True, blank=True, help_text=help_text)
 
 
 OPEN_STATES = [TurnState.QUEUED, TurnState.RUNNING]
@@ -60,6 +65,7 @@ class Turn(TenantOwned, IdempotentCreate):
     cached_tokens = models.PositiveIntegerField(default=0)
     output_tokens = models.PositiveIntegerField(default=0)
     reasoning_tokens = models.PositiveIntegerField(default=0)
+    cost = _cost("What its steps cost. Empty: not known, because a price is missing.")
     last_event = models.PositiveIntegerField(default=0, help_text="The sequence number of its final event.")
 
     class Meta:
@@ -105,6 +111,7 @@ class Step(TenantOwned):
     number = models.PositiveSmallIntegerField()
     version = models.PositiveSmallIntegerField()
     data = models.JSONField()
+    cost = _cost("At the prices of its time. Empty: not known.")
 
     class Meta:
         ordering: ClassVar = ["turn", "number"]

@@ -13,6 +13,7 @@ import aiohttp
 import structlog
 from django.conf import settings
 
+from somaagent.agent.context import Window
 from somaagent.agent.failures import ModelError, failure
 from somaagent.agent.models.adapter import Adapter
 from somaagent.agent.models.anthropic import Anthropic
@@ -22,6 +23,7 @@ from somaagent.agent.models.openai_compatible import OpenAICompatible
 from somaagent.agent.models.retrying import RetryingModel, RetryPolicy
 from somaagent.agent.models.session import open_session
 from somaagent.agent.ports import ChatModel, ModelSettings
+from somaagent.agent.prices import Prices
 from somaagent.observability import metrics
 
 from .guards import guarded
@@ -55,7 +57,9 @@ async def model_for(profiles: Sequence[ModelProfile], wanted: ModelSettings) -> 
     """
     by_slug = {profile.slug: profile for profile in profiles}
     candidates = [
-        Candidate(slug, functools.partial(_patient_model, profile), _within(profile, wanted))
+        Candidate(
+            slug, functools.partial(_patient_model, profile), _within(profile, wanted), _prices_of(profile)
+        )
         for slug, profile in by_slug.items()
     ]
 
@@ -82,6 +86,20 @@ def _within(profile: ModelProfile, wanted: ModelSettings) -> ModelSettings:
         wanted,
         temperature=profile.temperature if wanted.temperature is None else wanted.temperature,
         max_output_tokens=min(wanted.max_output_tokens or most, most),
+    )
+
+
+def window_of(profile: ModelProfile, ratio: float) -> Window:
+    """What fits into the model of a profile; ``ratio`` as in ``Window``."""
+    return Window(profile.context_tokens, profile.max_output_tokens, ratio)
+
+
+def _prices_of(profile: ModelProfile) -> Prices:
+    return Prices(
+        input=profile.input_price,
+        cached=profile.cached_price,
+        output=profile.output_price,
+        reasoning=profile.reasoning_price,
     )
 
 

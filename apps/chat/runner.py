@@ -28,6 +28,7 @@ from somaagent import valkey
 from somaagent.agent.coalesce import coalesce
 from somaagent.agent.events import (
     AgentEvent,
+    ContextCompacted,
     RunCompleted,
     StepCompleted,
     TextDelta,
@@ -39,7 +40,7 @@ from somaagent.agent.events import (
 )
 from somaagent.agent.limits import Limits
 from somaagent.agent.loop import run
-from somaagent.agent.messages import Usage
+from somaagent.agent.messages import NOTHING_USED
 from somaagent.agent.ports import ModelSettings
 from somaagent.agent.toolsets import EmptyToolset
 from somaagent.errors import SomaError
@@ -111,7 +112,10 @@ class _Host:
         self.sequence = 0
         self.parts: list[str] = []
         self.last_step: StepCompleted | None = None
-        self.usage = Usage()
+        self.usage = NOTHING_USED
+        # Summaries of a step that is not done: they count when it is, or at the end.
+        self.summaries = NOTHING_USED
+        self.summarised = 0
         self.started = time.monotonic()
         self.stopped_by: TurnState | None = None
 
@@ -160,14 +164,16 @@ class _Host:
         done = self.work.done
         if done and not done[-1].message.tool_calls:
             return  # The answer was whole; only its end was not kept.
-        wanted = ModelSettings()
+        wanted, conversation = ModelSettings(), self.work.conversation
         events = run(
             endings.messages_of(self.work),
-            model=await reach.model_for(self.work.conversation.profiles, wanted),
+            model=await reach.model_for(conversation.profiles, wanted),
             toolset=EmptyToolset(),
             settings=wanted,
             limits=Limits(seconds=settings.TURN_TIMEOUT_SECONDS),
             done=len(done),
+            window=reach.window_of(conversation.profiles[0], conversation.ratio),
+            summary=conversation.summary,
         )
         async with aclosing(coalesce(events, COALESCE_SECONDS)) as coalesced:
             async for event in coalesced:
@@ -179,7 +185,7 @@ class _Host:
         if isinstance(event, StepCompleted) and not event.message.tool_calls:
             self.last_step = event  # kept and told with the turn's end, which it is
             return
-        if isinstance(event, StepCompleted) and not await self._keep(event):
+        if not await self._keep(event):
             raise stream.StreamLost(str(self.work.turn_id))
         if not isinstance(event, RunCompleted):
             await self._emit(event)
@@ -196,8 +202,18 @@ class _Host:
             self._note(event)
         await self._emit(*told)
 
-    async def _keep(self, step: StepCompleted) -> bool:
-        keep = functools.partial(hosting.step_keep, work=self.work, step=step)
+    async def _keep(self, event: AgentEvent) -> bool:
+        """Keep what another host has to know. False when it has the turn already."""
+        if isinstance(event, StepCompleted):
+            keep = functools.partial(hosting.step_keep, work=self.work, step=event)
+        elif isinstance(event, ContextCompacted) and event.covers == "conversation":
+            self.summarised += event.messages
+            last = self.work.conversation.last_of(self.summarised)
+            keep = functools.partial(
+                hosting.summary_keep, work=self.work, message_id=last, summary=event.summary
+            )
+        else:
+            return True
         return await _patiently(self.work.tenant_id, keep)
 
     def _note(self, event: TurnEvent) -> None:
@@ -206,8 +222,22 @@ class _Host:
                 waited = (timezone.now() - self.work.submitted_at).total_seconds()
                 metrics.FIRST_TOKEN_SECONDS.observe(waited)
             self.parts.append(event.text)
+        elif isinstance(event, ContextCompacted):
+            self.summaries += event.usage
+            self._tell(event)
         elif isinstance(event, StepCompleted):
             self.usage += event.usage
+            self.summaries = NOTHING_USED
+
+    def _tell(self, compacted: ContextCompacted) -> None:
+        metrics.COMPACTIONS.labels(covers=compacted.covers).inc()
+        logger.info(
+            "context.compacted",
+            covers=compacted.covers,
+            messages=compacted.messages,
+            tokens_before=compacted.tokens_before,
+            tokens_after=compacted.tokens_after,
+        )
 
     async def _emit(self, *events: TurnEvent) -> None:
         first = self.sequence + 1
@@ -250,6 +280,7 @@ class _Host:
 
     async def _finish(self, ending: Ending) -> UUID | None:
         failed = TurnFailed.of(ending.error) if ending.error else None
+        self.usage += self.summaries
         outcome = Outcome(
             state=ending.state,
             text="".join(self.parts),
@@ -278,7 +309,7 @@ class _Host:
         seconds = time.monotonic() - self.started
         metrics.TURNS.labels(state=outcome.state.value).inc()
         metrics.TURN_SECONDS.observe(seconds)
-        for kind, count in self.usage.data().items():
+        for kind, count in self.usage.tokens().items():
             metrics.MODEL_TOKENS.labels(kind=kind.removesuffix("_tokens")).inc(count)
         logger.info(
             "turn.finished",

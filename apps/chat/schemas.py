@@ -9,6 +9,7 @@ from uuid import UUID
 from ninja import Schema
 from pydantic import Field, StrictBool
 
+from somaagent.agent.messages import decimal_text
 from somaagent.web.bodies import Body
 from somaagent.web.text import Slug, Text
 
@@ -44,6 +45,17 @@ class UsageOut(Schema):
     cached_tokens: int
     output_tokens: int
     reasoning_tokens: int
+    cost: Annotated[
+        str | None,
+        Field(
+            pattern=r"^\d+(\.\d+)?$",
+            description="A decimal string, in the currency of the model profile's prices; null: not known.",
+        ),
+    ]
+
+    @staticmethod
+    def resolve_cost(turn: Turn) -> str | None:
+        return decimal_text(turn.cost)
 
 
 class TurnError(Schema):

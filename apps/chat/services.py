@@ -18,9 +18,9 @@ from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.idempotency import Idempotency
 from somaagent.tenancy.scripts import Row, Script, Statement, inserted, read
 
-from . import selectors, statements
+from . import history, selectors, statements
 from .models import OPEN_STATES, OnBusy, Turn, TurnState
-from .work import HISTORY_MESSAGES, Conversation, Work, lease_end
+from .work import Work, lease_end
 
 if TYPE_CHECKING:
     from apps.sessions.models import Session
@@ -200,12 +200,20 @@ def _kept(
     if turn.state != TurnState.RUNNING:
         yield batch
         return submitted
+    question = turn.input_message_id
     reads = [sessions.profiles(session.agent)]
     if before is not None:
-        reads.append(sessions.history(session_id=session.id, end=before, most=HISTORY_MESSAGES))
+        reads.append(sessions.history(session_id=session.id, end=before, question=question))
     rows = yield [*batch, *reads]
-    profiles, *history = rows[len(batch) :]
-    earlier = [(role, text) for role, text in history[0]] if history else []
+    profiles, *newest = rows[len(batch) :]
+    conversation = yield from history.conversation(
+        session_id=session.id,
+        agent=session.agent,
+        profiles=sessions.profiles_of(profiles),
+        newest=newest[0] if newest else (),
+        question=question,
+        asked=said,
+    )
     work = Work(
         turn_id=turn.id,
         tenant_id=turn.tenant_id,
@@ -213,7 +221,7 @@ def _kept(
         owner=turn.lease_owner,
         attempt=turn.attempt,
         submitted_at=turn.created_at,
-        conversation=Conversation(session.agent.instructions, sessions.profiles_of(profiles), earlier + said),
+        conversation=conversation,
     )
     return dataclasses.replace(submitted, work=work)
 

@@ -83,6 +83,19 @@ def steps(turn_id: UUID) -> Statement:
     )
 
 
+def last_ratio(session_id: UUID) -> Statement:
+    """``StepCompleted.ratio`` of the session's last answer."""
+    sql = """
+        SELECT (step.data ->> 'ratio')::float FROM chat_step step
+        WHERE step.turn_id = (
+            SELECT id FROM chat_turn WHERE session_id = %(session)s AND state = 'completed'
+            ORDER BY id DESC LIMIT 1
+        )
+        ORDER BY step.number DESC LIMIT 1
+    """
+    return Statement(sql, {"session": session_id})
+
+
 def renew(*, turn_id: UUID, owner: str, until: datetime) -> Statement:
     """Moves the lease on; gives whether somebody asked the turn to stop. No row: another host has it."""
     sql = """

@@ -158,7 +158,7 @@ def _ending(turn: Turn) -> TurnEvent:
         return TurnFailed(turn.error_code, turn.error_message, turn.error_retryable)
     if turn.state == TurnState.CANCELLED:
         return TurnCancelled()
-    usage = Usage(turn.input_tokens, turn.cached_tokens, turn.output_tokens, turn.reasoning_tokens)
+    usage = Usage(turn.input_tokens, turn.cached_tokens, turn.output_tokens, turn.reasoning_tokens, turn.cost)
     message = turn.output_message
     return TurnCompleted(message.text if message else "", usage, str(message.id) if message else None)
 

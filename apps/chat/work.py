@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -16,19 +16,31 @@ from somaagent.agent.events import StepCompleted
 if TYPE_CHECKING:
     from apps.sessions.models import ModelProfile
 
-HISTORY_MESSAGES = 200
-
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """What a model needs to answer: the agent's instructions, what was said (oldest first), how to reach it.
 
-    ``profiles``: the agent's own, then those that stand in for it, in order.
+    ``profiles``: the agent's own, then those that stand in for it, in order. ``ids`` are those of the
+    messages. ``summary`` is of what was said before them, up to and with the message ``summarised``;
+    ``ratio`` how many tokens the model's server counted of late for each that we guess.
     """
 
     instructions: str
     profiles: list[ModelProfile]
     messages: list[tuple[str, str]]
+    ids: list[UUID] = field(default_factory=list)
+    summary: str = ""
+    summarised: UUID | None = None
+    ratio: float = 1.0
+
+    def last_of(self, messages: int) -> UUID:
+        """The last message that a summary of the first so many stands for; of none, of the summary."""
+        if messages:
+            return self.ids[messages - 1]
+        if self.summarised is None:
+            raise ValueError("Nothing was said before.")
+        return self.summarised
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,9 +34,15 @@ KEEPS_FAILING = (
     "a row, is left alone for a while: its circuit breaker is open, and its fallback answers at once. "
     "Refused requests and keys, and 429, do not count."
 )
+FITS = (
+    "A conversation that outgrows the context window goes on with a summary of its older messages. While the "
+    "window is not known, that happens only when the server refuses a request as too long. Some servers, "
+    "Ollama for one, drop what does not fit and say nothing."
+)
 COSTS = (
-    "Kept with the profile, in the currency in which you pay. Empty: not known. Nothing is calculated from "
-    "them yet."
+    "In the currency in which you pay, the same for all profiles: costs are added up. A step costs what the "
+    "prices say at its moment. Empty cached and reasoning prices: as input and output. An empty input or "
+    "output price: the cost is not known."
 )
 
 
@@ -71,7 +77,10 @@ class ModelProfileAdmin(TenantOwnedAdmin):
                 "description": KEY,
             },
         ),
-        ("How it answers", {"fields": (("max_output_tokens", "temperature"),)}),
+        (
+            "How it answers",
+            {"fields": (("max_output_tokens", "context_tokens", "temperature"),), "description": FITS},
+        ),
         ("Patience, in seconds", {"fields": ("connect_seconds", "first_token_seconds", "idle_seconds")}),
         (
             "When it fails before its first token",
@@ -160,7 +169,7 @@ class MessageAdmin(ReadOnlyAdmin):
     list_select_related = ("session",)
     search_fields = ("text", "session__title", "id__exact")
     date_hierarchy = "created_at"
-    fields = ("id", "session", "role", "text", "complete", "created_at")
+    fields = ("id", "session", "role", "text", "complete", "summary", "created_at")
 
     @display(description="Text")
     def beginning(self, message: Message) -> str:

@@ -17,6 +17,7 @@ PRICES = ("input_price", "cached_price", "output_price", "reasoning_price")
 MOST_RETRIES = 10
 MOST_FALLBACKS = 4
 MOST_REQUESTS = 100_000
+LEAST_CONTEXT = 512
 
 
 class Protocol(models.TextChoices):
@@ -56,6 +57,13 @@ class ModelProfile(TenantOwned):
         help_text="Where Vault keeps its API key, for example models/openai. Empty: the server needs none.",
     )
     max_output_tokens = models.PositiveIntegerField(default=1024, validators=[MinValueValidator(1)])
+    context_tokens = models.PositiveIntegerField(
+        "context window",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(LEAST_CONTEXT)],
+        help_text="Tokens that it reads and writes at once. Empty: not known.",
+    )
     temperature = models.FloatField(
         null=True,
         blank=True,
@@ -122,6 +130,10 @@ class ModelProfile(TenantOwned):
 
     def clean(self) -> None:
         super().clean()
+        if self.context_tokens and self.max_output_tokens > self.context_tokens // 2:
+            raise ValidationError(
+                {"max_output_tokens": "At most half of the context window: the rest is for what it reads."}
+            )
         chain = self.chain()
         following = chain[-1].fallback
         if following in chain:
@@ -207,7 +219,8 @@ class Message(TenantOwned):
     """What one side said. ``complete`` is false for an answer that was stopped or cut off.
 
     ``parent`` is what was said before it. Messages with one parent are alternatives: an edited question, an
-    answer given anew.
+    answer given anew. ``summary`` is of what was said up to and with it, where that became too long to be
+    read: an agent goes on from there.
     """
 
     session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="messages")
@@ -217,6 +230,8 @@ class Message(TenantOwned):
     role = models.CharField(max_length=16, choices=MessageRole.choices)
     text = models.TextField()
     complete = models.BooleanField(default=True)
+    # The database has a default too: rows are made by older code while a new version is rolled out.
+    summary = models.TextField(blank=True, default="", db_default="")
 
     class Meta:
         ordering: ClassVar = ["-id"]

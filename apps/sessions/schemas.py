@@ -23,6 +23,7 @@ class ModelProfileOut(Schema):
     base_url: str
     model: str
     max_output_tokens: int
+    context_tokens: int | None
     temperature: float | None
     max_retries: int
     fallback: str | None

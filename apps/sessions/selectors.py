@@ -131,15 +131,3 @@ def _part(session: Session, query: PageQuery, through: UUID | None) -> list[Mess
         if start is None:
             raise not_found("message")
     return branches.walk_up(session_id=session.id, start=start, most=query.limit + 1)
-
-
-@dataclass(frozen=True, slots=True)
-class Conversation:
-    """What a model needs to answer: the agent's instructions, what was said (oldest first), how to reach it.
-
-    ``profiles``: the agent's own, then those that stand in for it, in order.
-    """
-
-    instructions: str
-    profiles: list[ModelProfile]
-    messages: list[tuple[str, str]]

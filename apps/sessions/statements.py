@@ -11,16 +11,17 @@ from somaagent.tenancy.scripts import Row, Statement, columns, inserted, read
 from .models import MOST_FALLBACKS, Agent, Message, MessageRole, ModelProfile, Session
 from .selectors import agent_missing
 
+HISTORY_AT_ONCE = 500
 _HISTORY = """
 WITH RECURSIVE branch AS (
-    SELECT id, parent_id, role, text, 1 AS place
+    SELECT id, parent_id, role, text, summary, 1 AS place
     FROM agent_sessions_message WHERE id = %(end)s AND session_id = %(session)s
     UNION ALL
-    SELECT before.id, before.parent_id, before.role, before.text, branch.place + 1
+    SELECT before.id, before.parent_id, before.role, before.text, before.summary, branch.place + 1
     FROM branch JOIN agent_sessions_message before ON before.id = branch.parent_id
-    WHERE branch.place < %(most)s
+    WHERE branch.place < %(most)s AND (branch.summary = '' OR branch.id = %(question)s)
 )
-SELECT role, text FROM branch WHERE text <> '' ORDER BY place DESC
+SELECT id, parent_id, role, text, summary FROM branch ORDER BY place
 """
 
 
@@ -93,9 +94,23 @@ def profiles_of(rows: Sequence[Row]) -> list[ModelProfile]:
     return [read(ModelProfile, row) for row in rows]
 
 
-def history(*, session_id: UUID, end: UUID | None, most: int) -> Statement:
-    """Role and text of the last ``most`` messages of the branch that ends with ``end``, oldest first."""
-    return Statement(_HISTORY, {"session": session_id, "end": end, "most": most})
+def history(*, session_id: UUID, end: UUID | None, question: UUID) -> Statement:
+    """The messages of the branch that ends with ``end``, newest first: id, parent, role, text, summary.
+
+    Not further than to one that has a summary, and no more than ``HISTORY_AT_ONCE``. The summary of the
+    ``question`` itself, which is answered, is passed over.
+    """
+    facts = {"session": session_id, "end": end, "question": question, "most": HISTORY_AT_ONCE}
+    return Statement(_HISTORY, facts)
+
+
+def summarised(*, session_id: UUID, message_id: UUID, summary: str) -> Statement:
+    """Keeps a summary of what was said up to and with a message."""
+    sql = """
+        UPDATE agent_sessions_message SET summary = %(summary)s
+        WHERE id = %(message)s AND session_id = %(session)s
+    """
+    return Statement(sql, {"session": session_id, "message": message_id, "summary": summary})
 
 
 def message_in(*, session_id: UUID, message_id: UUID, role: str) -> Statement:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+from somaagent.agent.context import Covers
 from somaagent.agent.failures import is_retryable
 from somaagent.agent.messages import ModelMessage, ToolCall, Usage
 from somaagent.errors import SomaError
@@ -103,11 +104,56 @@ class ToolFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class ContextCompacted:
+    """Older messages no longer fit, and a summary stands in their place from now on.
+
+    ``covers``: ``conversation`` (what was said before the turn's input) or ``steps`` (of this turn).
+    ``messages`` is how many of them are new in the summary, which stands for those of earlier ones too.
+    ``tokens_before`` and ``tokens_after`` are of the whole request, as guessed. ``usage`` is of the calls
+    that made the summary; that of the step counts it in.
+    """
+
+    type: ClassVar[str] = "context.compacted"
+    step: int
+    covers: Covers
+    messages: int
+    summary: str
+    tokens_before: int
+    tokens_after: int
+    usage: Usage
+
+    def data(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "covers": self.covers,
+            "messages": self.messages,
+            "summary": self.summary,
+            "tokens_before": self.tokens_before,
+            "tokens_after": self.tokens_after,
+            "usage": self.usage.data(),
+        }
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        return cls(
+            data["step"],
+            data["covers"],
+            data["messages"],
+            data["summary"],
+            data["tokens_before"],
+            data["tokens_after"],
+            Usage.from_data(data["usage"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class StepCompleted:
     """A model call and all its tool calls are done.
 
     ``message`` is what the model said and ``results`` the tools' messages in the order of its calls: what the
-    next step, here or on another host, needs to go on.
+    next step, here or on another host, needs to go on. ``profile`` is the model profile that answered; empty
+    in steps that were kept before it was written down. ``ratio`` is how many tokens its server counted for
+    each that we guessed.
     """
 
     type: ClassVar[str] = "step.completed"
@@ -116,6 +162,8 @@ class StepCompleted:
     results: tuple[ModelMessage, ...]
     usage: Usage
     finish_reason: str
+    profile: str = ""
+    ratio: float = 1.0
 
     @property
     def text(self) -> str:
@@ -129,6 +177,8 @@ class StepCompleted:
             "results": [result.data() for result in self.results],
             "usage": self.usage.data(),
             "finish_reason": self.finish_reason,
+            "profile": self.profile,
+            "ratio": self.ratio,
         }
 
     @classmethod
@@ -139,6 +189,8 @@ class StepCompleted:
             tuple(ModelMessage.from_data(result) for result in data["results"]),
             Usage.from_data(data["usage"]),
             data["finish_reason"],
+            data.get("profile", ""),
+            data.get("ratio", 1.0),
         )
 
 
@@ -212,7 +264,9 @@ class TurnCancelled:
         return cls()
 
 
-AgentEvent = StepStarted | TextDelta | ToolStarted | ToolFinished | StepCompleted | RunCompleted
+AgentEvent = (
+    StepStarted | ContextCompacted | TextDelta | ToolStarted | ToolFinished | StepCompleted | RunCompleted
+)
 TurnEvent = AgentEvent | TurnStarted | TurnCompleted | TurnFailed | TurnCancelled
 
 _BY_NAME: dict[str, type[TurnEvent]] = {
@@ -220,6 +274,7 @@ _BY_NAME: dict[str, type[TurnEvent]] = {
     for event in (
         TurnStarted,
         StepStarted,
+        ContextCompacted,
         TextDelta,
         ToolStarted,
         ToolFinished,

@@ -16,8 +16,10 @@ _PASSING = frozenset(
         "model_garbled",
         "model_cut_off",
         "turn_timeout",
+        "summary_failed",
     }
 )
+TOO_LONG = "context_too_long"
 
 
 def is_retryable(error: SomaError) -> bool:
@@ -81,8 +83,17 @@ def failed(reason: str, *, retry_after: float | None = None) -> SomaError:
     )
 
 
+def too_long(reason: str) -> SomaError:
+    """The model cannot read so much at once."""
+    return failure(
+        TOO_LONG,
+        f"The model server says that this is too long for its model: {reason}. Write a shorter message, "
+        "begin a new session, or choose an agent whose model has a larger context window.",
+    )
+
+
 def refused_request(reason: str) -> SomaError:
-    """What was asked is at fault: too long a conversation, say, or a wish that this model cannot fulfil."""
+    """What was asked is at fault: a wish that this model cannot fulfil, say."""
     return failure("model_refused_request", f"The model server does not take this request: {reason}.")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from somaagent.agent.failures import TOO_LONG
 from somaagent.errors import Kind, SomaError
 
 
@@ -39,3 +40,36 @@ def took_too_long(seconds: float) -> SomaError:
         "turn_timeout",
         f"The turn did not finish within {seconds:g} seconds. Try again, or ask for less at once.",
     )
+
+
+def context_too_long(tokens: int, room: int) -> SomaError:
+    return SomaError(
+        Kind.TOO_LARGE,
+        TOO_LONG,
+        f"The newest message needs about {tokens} tokens with the agent's instructions and tools, and the "
+        f"model has room for {max(room, 0)}. Write a shorter message, or choose an agent whose model has a "
+        "larger context window.",
+    )
+
+
+def summary_too_long(room: int) -> SomaError:
+    return _summary_failed(
+        f"a summary does not fit into the model's room of {max(room, 0)} tokens. Begin a new session, or "
+        "choose an agent whose model has a larger context window"
+    )
+
+
+def summary_empty() -> SomaError:
+    return _summary_failed("the model wrote none. Try again, or choose an agent with another model")
+
+
+def summary_cut_off() -> SomaError:
+    return _summary_failed(
+        "the model did not come to its end. Try again; if it happens again, an operator has to raise the "
+        "number of tokens that the model profile lets it write"
+    )
+
+
+def _summary_failed(reason: str) -> SomaError:
+    sentence = f"The older messages, which no longer fit, could not be summarised: {reason}."
+    return SomaError(Kind.UPSTREAM, "summary_failed", sentence)

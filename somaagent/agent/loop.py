@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from somaagent.agent.context import Context, Window
+from somaagent.agent.deadline import Deadline
 from somaagent.agent.events import (
     AgentEvent,
+    ContextCompacted,
     RunCompleted,
     StepCompleted,
     StepStarted,
@@ -16,19 +19,19 @@ from somaagent.agent.events import (
     ToolFinished,
     ToolStarted,
 )
-from somaagent.agent.failures import cut_off
-from somaagent.agent.limits import Limits, too_many_steps, too_much_output, took_too_long
-from somaagent.agent.messages import ModelMessage, ToolCall, Usage
+from somaagent.agent.failures import TOO_LONG, ModelError, cut_off
+from somaagent.agent.limits import Limits, too_many_steps, too_much_output
+from somaagent.agent.messages import NOTHING_USED, ModelMessage, ToolCall, Usage
 from somaagent.agent.ports import (
     ChatModel,
     FinishChunk,
-    ModelChunk,
     ModelSettings,
     TextChunk,
     ToolResult,
     ToolSchema,
     Toolset,
 )
+from somaagent.agent.summaries import summarise
 from somaagent.agent.toolsets import ValidatedToolset
 from somaagent.errors import SomaError
 
@@ -42,6 +45,8 @@ async def run(
     limits: Limits,
     caller_tools: Sequence[ToolSchema] = (),
     done: int = 0,
+    window: Window | None = None,
+    summary: str = "",
 ) -> AsyncGenerator[AgentEvent, None]:
     """The events of a run, ``RunCompleted`` last.
 
@@ -51,24 +56,31 @@ async def run(
     ``messages`` may end anywhere that a model can go on from: a run that was cut short goes on when the
     messages of its ``StepCompleted`` events are given again, with their number as ``done``. Raises
     ``SomaError``: the model's failures as they are, or ``step_limit``, ``output_limit``, ``turn_timeout``.
+
+    With a ``window``, messages that no longer fit are summarised by the same model, the oldest first; where
+    its server refuses a request as too long, it is asked once more with less. ``summary`` is of what was said
+    before ``messages``. Raises ``context_too_long`` where the newest message does not fit, and
+    ``summary_failed``.
     Closing the generator stops the model and the tools at once.
     """
+    checked = ValidatedToolset(toolset)
+    tools = (*checked.schemas(), *caller_tools)
     state = _Run(
         model,
-        ValidatedToolset(toolset),
+        checked,
         tuple(caller_tools),
         settings,
         limits,
-        _Deadline(limits.seconds),
-        list(messages),
+        Deadline(limits.seconds),
+        Context(messages, tools=tools, window=window, summary=summary),
     )
-    used = Usage()
+    used = NOTHING_USED
     for number in range(done + 1, limits.max_steps + 1):
         step = _Step(number)
         async with aclosing(state.step(step)) as events:
             async for event in events:
                 yield event
-        used += step.usage
+        used += step.used
         if not step.calls or state.hands_back(step):
             yield RunCompleted("".join(step.text), used, step.reason)
             return
@@ -84,37 +96,21 @@ class _Step:
     calls: list[ToolCall] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
     reason: str = ""
+    profile: str = ""
+    summaries: Usage = NOTHING_USED
+    ratio: float = 1.0
 
     def message(self) -> ModelMessage:
         return ModelMessage("assistant", "".join(self.text), tuple(self.calls))
 
+    @property
+    def used(self) -> Usage:
+        return self.summaries + self.usage
 
-class _Deadline:
-    """The moment at which the whole run has to be over."""
-
-    def __init__(self, seconds: float | None) -> None:
-        self._seconds = seconds
-        self._at = None if seconds is None else asyncio.get_running_loop().time() + seconds
-
-    async def next(self, chunks: AsyncIterator[ModelChunk]) -> ModelChunk | None:
-        """The next chunk, or ``None`` after the last."""
-        async with asyncio.timeout_at(self._at) as clock:
-            try:
-                return await anext(chunks)
-            except StopAsyncIteration:
-                return None
-            except asyncio.CancelledError:
-                if clock.expired() and self._seconds is not None:
-                    raise took_too_long(self._seconds) from None
-                raise
-
-    async def first(self, tasks: set[asyncio.Task[ToolFinished]]) -> set[asyncio.Task[ToolFinished]]:
-        """The tasks that are done, at least one."""
-        left = None if self._at is None else max(0.0, self._at - asyncio.get_running_loop().time())
-        done, _ = await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        if not done and self._seconds is not None:
-            raise took_too_long(self._seconds)
-        return done
+    def completed(self, results: tuple[ModelMessage, ...]) -> StepCompleted:
+        return StepCompleted(
+            self.number, self.message(), results, self.used, self.reason, self.profile, self.ratio
+        )
 
 
 @dataclass(slots=True)
@@ -124,18 +120,17 @@ class _Run:
     caller_tools: tuple[ToolSchema, ...]
     settings: ModelSettings
     limits: Limits
-    deadline: _Deadline
-    messages: list[ModelMessage]
+    deadline: Deadline
+    context: Context
     written: int = 0
 
     async def step(self, step: _Step) -> AsyncGenerator[AgentEvent, None]:
         yield StepStarted(step.number)
-        async with aclosing(self._ask(step)) as deltas:
-            async for delta in deltas:
-                yield delta
-        message = step.message()
+        async with aclosing(self._answer(step)) as answer:
+            async for told in answer:
+                yield told
         if self.hands_back(step):
-            yield StepCompleted(step.number, message, (), step.usage, step.reason)
+            yield step.completed(())
             return
         results: dict[str, ToolFinished] = {}
         async with aclosing(self._call_tools(step)) as events:
@@ -144,18 +139,61 @@ class _Run:
                     results[event.call_id] = event
                 yield event
         replies = tuple(_reply(results[call.id]) for call in step.calls)
-        self.messages += (message, *replies)
-        yield StepCompleted(step.number, message, replies, step.usage, step.reason)
+        self.context.add(step.message(), *replies)
+        yield step.completed(replies)
 
     def hands_back(self, step: _Step) -> bool:
         """Whether the step asks for what only the caller can run."""
         theirs = {tool.name for tool in self.caller_tools}
         return any(call.name in theirs for call in step.calls)
 
+    async def _answer(self, step: _Step) -> AsyncGenerator[TextDelta | ContextCompacted, None]:
+        """What the model says, after a compaction where one is due, or where its server asks for one."""
+        for may_ask_again in (True, False):
+            async with aclosing(self._compact(step)) as compactions:
+                async for compaction in compactions:
+                    yield compaction
+            try:
+                async with aclosing(self._ask(step)) as deltas:
+                    async for delta in deltas:
+                        yield delta
+            except ModelError as error:
+                unanswered = error.code == TOO_LONG and not error.begun and not step.text
+                if not (may_ask_again and unanswered and self.context.shrink()):
+                    raise
+            else:
+                return
+
+    async def _compact(self, step: _Step) -> AsyncGenerator[ContextCompacted, None]:
+        """Summarises what no longer fits, until the rest does."""
+        while (part := self.context.excess()) is not None:
+            before = self.context.size()
+            summary, used = await summarise(part, self._say)
+            self.context.replace(part, summary)
+            step.summaries += used
+            yield ContextCompacted(
+                step.number, part.covers, len(part.messages), summary, before, self.context.size(), used
+            )
+
+    async def _say(self, messages: list[ModelMessage]) -> tuple[str, FinishChunk]:
+        """What the model answers, whole, to something else than the run's messages."""
+        text: list[str] = []
+        finish: FinishChunk | None = None
+        async with aclosing(self.model.stream(messages, settings=ModelSettings())) as stream:
+            while (chunk := await self.deadline.next(stream)) is not None:
+                if isinstance(chunk, TextChunk):
+                    self._count(len(chunk.text))
+                    text.append(chunk.text)
+                elif isinstance(chunk, FinishChunk):
+                    finish = chunk
+        if finish is None:
+            raise cut_off()
+        return "".join(text), finish
+
     async def _ask(self, step: _Step) -> AsyncGenerator[TextDelta, None]:
         """The model's text as it comes; its calls, usage and reason go to ``step``."""
         tools = (*self.toolset.schemas(), *self.caller_tools)
-        stream = self.model.stream(self.messages, tools=tools, settings=self.settings)
+        stream = self.model.stream(self.context.messages(), tools=tools, settings=self.settings)
         async with aclosing(stream):
             while (chunk := await self.deadline.next(stream)) is not None:
                 if isinstance(chunk, TextChunk):
@@ -163,12 +201,14 @@ class _Run:
                     step.text.append(chunk.text)
                     yield TextDelta(chunk.text)
                 elif isinstance(chunk, FinishChunk):
-                    step.usage, step.reason = chunk.usage, chunk.reason
+                    step.usage, step.reason, step.profile = chunk.usage, chunk.reason, chunk.profile
                 else:
                     self._count(len(chunk.call.arguments))
                     step.calls.append(chunk.call)
         if not step.reason:
             raise cut_off()
+        self.context.learn(step.usage.input_tokens)
+        step.ratio = self.context.ratio
 
     def _count(self, characters: int) -> None:
         self.written += characters

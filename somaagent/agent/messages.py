@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal, Self
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -57,13 +58,15 @@ class ModelMessage:
 class Usage:
     """Tokens of one or more model calls, as the model's server counted them.
 
-    ``cached_tokens`` are part of ``input_tokens``, ``reasoning_tokens`` part of ``output_tokens``.
+    ``cached_tokens`` are part of ``input_tokens``, ``reasoning_tokens`` part of ``output_tokens``. ``cost``
+    is in the currency of the profile's prices; ``None``: not known, and so is any sum with it.
     """
 
     input_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
+    cost: Decimal | None = None
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -71,9 +74,11 @@ class Usage:
             self.cached_tokens + other.cached_tokens,
             self.output_tokens + other.output_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
+            None if self.cost is None or other.cost is None else self.cost + other.cost,
         )
 
-    def data(self) -> dict[str, int]:
+    def tokens(self) -> dict[str, int]:
+        """How many of each kind."""
         return {
             "input_tokens": self.input_tokens,
             "cached_tokens": self.cached_tokens,
@@ -81,8 +86,28 @@ class Usage:
             "reasoning_tokens": self.reasoning_tokens,
         }
 
+    def data(self) -> dict[str, int | str | None]:
+        return {**self.tokens(), "cost": decimal_text(self.cost)}
+
     @classmethod
-    def from_data(cls, data: Mapping[str, int]) -> Self:
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        """Usage that was written down before there were costs has none that is known."""
+        cost = data.get("cost")
         return cls(
-            data["input_tokens"], data["cached_tokens"], data["output_tokens"], data["reasoning_tokens"]
+            data["input_tokens"],
+            data["cached_tokens"],
+            data["output_tokens"],
+            data["reasoning_tokens"],
+            None if cost is None else Decimal(cost),
         )
+
+
+NOTHING_USED = Usage(cost=Decimal(0))
+"""Where sums begin: no call, no cost."""
+
+
+def decimal_text(amount: Decimal | None) -> str | None:
+    """Money as the API writes it: a decimal string without exponent and without idle zeros."""
+    if amount is None:
+        return None
+    return format(amount.normalize(), "f") if amount else "0"

@@ -45,10 +45,11 @@ class ToolCallChunk:
 @dataclass(frozen=True, slots=True)
 class FinishChunk:
     """The last chunk of every stream. ``reason``: ``stop``, ``length``, ``tool_calls``, ``content_filter`` or
-    the server's own word."""
+    the server's own word. ``profile`` names the model profile that answered, where there is one."""
 
     reason: str
     usage: Usage = field(default_factory=Usage)
+    profile: str = ""
 
 
 ModelChunk = TextChunk | ToolCallChunk | FinishChunk

@@ -72,6 +72,11 @@ RESILIENCE_STORE_ERRORS = Counter(
     "Times that Valkey was away when a breaker or a rate limit needed it; what: breaker, rate_limit.",
     ["what"],
 )
+COMPACTIONS = Counter(
+    "soma_compactions_total",
+    "Times that a summary took the place of older messages; covers: conversation, steps.",
+    ["covers"],
+)
 # A process that died has no streams any more, so its share must vanish with it.
 STREAMS_OPEN = Gauge(
     "soma_streams_open", "Clients that follow a turn or a chat completion now.", multiprocess_mode="livesum"

@@ -19,13 +19,18 @@ from somaagent.problems import STATUS, register
 logger = structlog.get_logger(__name__)
 
 # Where their clients look for another word or status than the platform's own.
-CODES = {"credential_missing": "invalid_api_key", "credential_refused": "invalid_api_key"}
+CODES = {
+    "credential_missing": "invalid_api_key",
+    "credential_refused": "invalid_api_key",
+    "context_too_long": "context_length_exceeded",
+}
 STATUSES = {
     "model_rate_limited": HTTPStatus.TOO_MANY_REQUESTS,
     # Nobody asked the model: it is we who are not ready to.
     "model_circuit_open": HTTPStatus.SERVICE_UNAVAILABLE,
     # Here the caller chooses what is asked, so what the model's server does not take is the caller's to mend.
     "model_refused_request": HTTPStatus.BAD_REQUEST,
+    "context_too_long": HTTPStatus.BAD_REQUEST,
 }
 MOST_REASONS = 3
 

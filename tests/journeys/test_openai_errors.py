@@ -18,6 +18,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
     [
         ("fail 500", openai.InternalServerError, 502, "model_failed"),
         ("fail 400", openai.BadRequestError, 400, "model_refused_request"),
+        ("too long", openai.BadRequestError, 400, "context_length_exceeded"),
         ("fail 401", openai.InternalServerError, 502, "model_refused_key"),
         ("fail 429 7", openai.RateLimitError, 429, "model_rate_limited"),
         ("garbage", openai.InternalServerError, 502, "model_garbled"),

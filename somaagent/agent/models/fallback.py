@@ -4,31 +4,34 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from somaagent.agent.failures import ModelError, failure
 from somaagent.agent.messages import ModelMessage
-from somaagent.agent.ports import ChatModel, ModelChunk, ModelSettings, ToolSchema
+from somaagent.agent.ports import ChatModel, FinishChunk, ModelChunk, ModelSettings, ToolSchema
+from somaagent.agent.prices import Prices, priced
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A model by the name of its profile. It is opened when its turn comes: most never are.
 
-    ``settings`` are its own; ``None`` for those that the caller asks with.
+    ``settings`` are its own; ``None`` for those that the caller asks with. ``prices`` are what its answers
+    cost.
     """
 
     name: str
     open: Callable[[], Awaitable[ChatModel]]
     settings: ModelSettings | None = None
+    prices: Prices = Prices()  # noqa: RUF009 - frozen
 
 
 class FallbackModel:
     """A ``ChatModel`` that asks its candidates in turn, until one begins to answer.
 
-    Whoever began has to finish: what fails after that is raised as it is. When all fail, the failure has
-    the code of the last, and names it. ``on_failure`` is told which candidate failed, how, and which is
-    asked next (``None`` after the last).
+    The last chunk says who answered, and at which cost. Whoever began has to finish: what fails after that
+    is raised as it is. When all fail, the failure has the code of the last, and names it. ``on_failure`` is
+    told which candidate failed, how, and which is asked next (``None`` after the last).
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class FallbackModel:
                 async with aclosing(stream) as chunks:
                     async for chunk in chunks:
                         begun = True
-                        yield chunk
+                        yield _signed(chunk, candidate)
             except ModelError as error:
                 over = begun or error.begun
                 self._on_failure(candidate, error, None if over else after)
@@ -73,3 +76,9 @@ class FallbackModel:
             f"None of {len(self._candidates)} models answers. The last one, {last.name}: {error.message}",
             retry_after=error.retry_after,
         )
+
+
+def _signed(chunk: ModelChunk, candidate: Candidate) -> ModelChunk:
+    if not isinstance(chunk, FinishChunk):
+        return chunk
+    return replace(chunk, profile=candidate.name, usage=priced(chunk.usage, candidate.prices))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,6 +15,16 @@ from somaagent.agent import failures
 from somaagent.errors import SomaError
 
 _SHOWN_CHARS = 300
+_TOO_LONG_WORDS = {"context_length_exceeded", "exceed_context_size_error"}
+_TOO_LONG_SENTENCE = re.compile(
+    r"maximum context length"
+    r"|prompt is too long"
+    r"|exceeds? (the )?(available )?context (size|window|length|limit)"
+    r"|context (size|window|length) (has been|was|is) exceeded"
+    r"|input token count .*exceeds the maximum"
+    r"|too large for model with \d+ maximum context",
+    re.IGNORECASE,
+)
 
 
 def refusal(
@@ -29,12 +40,15 @@ def refusal(
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return failures.rate_limited(retry_after(headers))
     reason = _reason(body, secret)
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or _is_too_long(_told(body)):
+        return failures.too_long(reason or f"status {status}")
     said = f"status {status}, {reason}" if reason else f"status {status}"
     if status < HTTPStatus.BAD_REQUEST:
         said = f"it redirects (status {status}), and the profile must name the final address"
-    if status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        return failures.refused_request(said)
-    return failures.failed(said, retry_after=retry_after(headers))
+    failed = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return (
+        failures.failed(said, retry_after=retry_after(headers)) if failed else failures.refused_request(said)
+    )
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -60,14 +74,30 @@ def _seconds(value: str) -> float:
 
 
 def _reason(body: bytes, secret: str | None) -> str:
-    """The sentence under ``error.message``, ``error``, ``message`` or ``detail``: servers differ."""
+    return told_reason(_told(body), secret)
+
+
+def _told(body: bytes) -> Any:
+    """What stands under ``error``, ``message`` or ``detail``: servers differ."""
     try:
         told = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return ""
+        return None
     if not isinstance(told, dict):
-        return ""
-    return told_reason(told.get("error") or told.get("message") or told.get("detail"), secret)
+        return None
+    return told.get("error") or told.get("message") or told.get("detail")
+
+
+def _is_too_long(error: Any) -> bool:
+    """Whether a server says that a conversation is longer than its model's context window.
+
+    OpenAI and llama.cpp have a word of their own for it (``context_length_exceeded`` and
+    ``exceed_context_size_error``); vLLM, Anthropic, Gemini and Mistral say it in a sentence.
+    """
+    if isinstance(error, dict):
+        words = {str(error.get("code")), str(error.get("type"))}
+        return bool(words & _TOO_LONG_WORDS) or _is_too_long(error.get("message"))
+    return isinstance(error, str) and _TOO_LONG_SENTENCE.search(error) is not None
 
 
 def told_error(error: Any, secret: str | None) -> SomaError:
@@ -76,6 +106,8 @@ def told_error(error: Any, secret: str | None) -> SomaError:
     if "rate_limit" in kind or kind == "429":
         return failures.rate_limited(None)
     reason = told_reason(error, secret) or "it gave no reason"
+    if _is_too_long(error):
+        return failures.too_long(reason)
     if "invalid_request" in kind:
         return failures.refused_request(reason)
     return failures.failed(reason)

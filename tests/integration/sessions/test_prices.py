@@ -37,3 +37,14 @@ def test_a_negative_price_is_refused_in_the_form_and_in_the_database(price):
             profile.full_clean()
         with pytest.raises(IntegrityError, match="model_profile_prices_not_negative"), transaction.atomic():
             profile.save()
+
+
+def test_what_a_model_may_write_leaves_room_for_what_it_reads():
+    acme = organisation("acme")
+    with tenant_scope(acme.tenant.id):
+        profile = ModelProfile.objects.get(slug="scripted")
+        profile.context_tokens, profile.max_output_tokens = 2048, 1024
+        profile.full_clean()
+        profile.max_output_tokens = 1025
+        with pytest.raises(ValidationError, match="At most half of the context window"):
+            profile.full_clean()

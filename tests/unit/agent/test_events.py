@@ -6,12 +6,14 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from decimal import Decimal
 
 import pytest
 
 from somaagent.agent.coalesce import coalesce
 from somaagent.agent.events import (
     AgentEvent,
+    ContextCompacted,
     RunCompleted,
     StepCompleted,
     StepStarted,
@@ -39,6 +41,8 @@ EVERY_EVENT: list[TurnEvent] = [
     ToolStarted(1, CALL),
     ToolFinished(1, "call_0", "boil", "hot", is_error=True),
     StepCompleted(1, SAID, (ModelMessage("tool", "hot", tool_call_id="call_0"),), USAGE, "tool_calls"),
+    StepCompleted(2, SAID, (), Usage(1, 0, 1, 0, Decimal("0.0000125")), "stop", "gpt", 0.8),
+    ContextCompacted(2, "conversation", 14, "Boil it.", 4000, 900, USAGE),
     RunCompleted("Done.", USAGE),
     TurnCompleted("Done.", USAGE, "0200"),
     TurnFailed.of(cut_off()),
@@ -50,6 +54,13 @@ EVERY_EVENT: list[TurnEvent] = [
 @pytest.mark.parametrize("event", EVERY_EVENT, ids=lambda event: event.type)
 def test_an_event_comes_back_from_the_wire_as_it_was(event: TurnEvent):
     assert decode(event.type, json.loads(json.dumps(event.data()))) == event
+
+
+def test_a_step_that_was_kept_before_it_said_who_answered_and_at_which_cost_is_read():
+    step = StepCompleted(1, SAID, (), USAGE, "stop")
+    data = step.data()
+    del data["profile"], data["ratio"], data["usage"]["cost"]
+    assert decode(step.type, data) == step
 
 
 def test_only_failures_that_may_pass_invite_to_try_again():

@@ -1,0 +1,38 @@
+"""The moment at which a whole run has to be over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from somaagent.agent.events import ToolFinished
+from somaagent.agent.limits import took_too_long
+from somaagent.agent.ports import ModelChunk
+
+
+class Deadline:
+    """``seconds`` from now; ``None``: never. Raises ``turn_timeout`` when it comes."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self._at = None if seconds is None else asyncio.get_running_loop().time() + seconds
+
+    async def next(self, chunks: AsyncIterator[ModelChunk]) -> ModelChunk | None:
+        """The next chunk, or ``None`` after the last."""
+        async with asyncio.timeout_at(self._at) as clock:
+            try:
+                return await anext(chunks)
+            except StopAsyncIteration:
+                return None
+            except asyncio.CancelledError:
+                if clock.expired() and self._seconds is not None:
+                    raise took_too_long(self._seconds) from None
+                raise
+
+    async def first(self, tasks: set[asyncio.Task[ToolFinished]]) -> set[asyncio.Task[ToolFinished]]:
+        """The tasks that are done, at least one."""
+        left = None if self._at is None else max(0.0, self._at - asyncio.get_running_loop().time())
+        done, _ = await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        if not done and self._seconds is not None:
+            raise took_too_long(self._seconds)
+        return done
