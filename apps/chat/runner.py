@@ -11,20 +11,16 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TypeVar
 from uuid import UUID
 
 import orjson
-import stamina
 import structlog
 from django.conf import settings
 from django.db import IntegrityError
 from django.utils import timezone
 
-from somaagent import valkey
 from somaagent.agent.coalesce import coalesce
 from somaagent.agent.events import (
     AgentEvent,
@@ -45,23 +41,20 @@ from somaagent.agent.ports import ModelSettings
 from somaagent.agent.toolsets import EmptyToolset
 from somaagent.errors import SomaError
 from somaagent.observability import metrics
-from somaagent.tenancy.scope import DATABASE_AWAY, in_tenant
-from somaagent.tenancy.scripts import Script, perform
+from somaagent.tenancy.scope import in_tenant
 
 from . import endings, hosting, reach, stream
 from .endings import Ending
 from .hosting import Outcome
 from .models import TurnState
 from .owner import owner
+from .patience import performed_patiently, told_patiently
 from .wakeups import wakeups
 from .work import Work
 
 logger = structlog.get_logger(__name__)
-T = TypeVar("T")
 
 COALESCE_SECONDS = 0.025
-# How long a running turn waits for PostgreSQL or Valkey to come back from a restart.
-PATIENCE_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +72,7 @@ async def run_turn(turn_id: UUID, tenant_id: UUID) -> Ran:
     """Take a queued turn and answer it. Does nothing where another host took it before."""
     claim = functools.partial(hosting.turn_claim, tenant_id=tenant_id, turn_id=turn_id, owner=owner())
     try:
-        work = await _patiently(tenant_id, claim)
+        work = await performed_patiently(tenant_id, claim)
     except IntegrityError:
         return Ran()  # in the same moment another turn of its session was taken, and will call it
     return await run_work(work) if work is not None else Ran()
@@ -91,17 +84,6 @@ async def run_work(work: Work) -> Ran:
         tenant_id=str(work.tenant_id), session_id=str(work.session_id), turn_id=str(work.turn_id)
     ):
         return await _Host(work).answer()
-
-
-async def _patiently(tenant_id: UUID, script: Callable[[], Script[T]]) -> T:
-    """``perform``, again and again while the database is away. The script must bear to run twice."""
-    retries = stamina.retry_context(
-        on=DATABASE_AWAY, attempts=None, timeout=PATIENCE_SECONDS, wait_initial=0.1, wait_max=2.0
-    )
-    async for attempt in retries:
-        with attempt:
-            return await perform(tenant_id, script())
-    raise AssertionError("stamina ends by returning or raising")
 
 
 class _Host:
@@ -214,7 +196,7 @@ class _Host:
             )
         else:
             return True
-        return await _patiently(self.work.tenant_id, keep)
+        return await performed_patiently(self.work.tenant_id, keep)
 
     def _note(self, event: TurnEvent) -> None:
         if isinstance(event, TextDelta):
@@ -246,12 +228,7 @@ class _Host:
             stream.Record(number, event.type, orjson.dumps(event.data()))
             for number, event in enumerate(events, first)
         ]
-        retries = stamina.retry_context(
-            on=valkey.ERRORS, attempts=None, timeout=PATIENCE_SECONDS, wait_initial=0.1, wait_max=2.0
-        )
-        async for attempt in retries:
-            with attempt:
-                await stream.append(self.work.turn_id, *records)
+        await told_patiently(functools.partial(stream.append, self.work.turn_id, *records))
 
     async def _watch(self, engine: asyncio.Task[None]) -> None:
         """Keep the lease; stop the engine when somebody cancels, or when another host has the turn."""
@@ -262,7 +239,7 @@ class _Host:
                     async with asyncio.timeout(settings.TURN_LEASE_SECONDS / 3):
                         await woken.wait()
                 woken.clear()
-                state = await _patiently(self.work.tenant_id, renew)
+                state = await performed_patiently(self.work.tenant_id, renew)
                 if state is not TurnState.RUNNING:
                     self.stopped_by = state or TurnState.FAILED
                     engine.cancel()
@@ -292,7 +269,7 @@ class _Host:
             step=self.last_step,
         )
         finish = functools.partial(hosting.turn_finish, work=self.work, outcome=outcome)
-        finished = await _patiently(self.work.tenant_id, finish)
+        finished = await performed_patiently(self.work.tenant_id, finish)
         if not finished.mine:
             logger.info("turn.gone", there=finished.there)
             if not finished.there:
