@@ -44,7 +44,7 @@ from somaagent.agent.ports import ModelSettings
 from somaagent.agent.toolsets import EmptyToolset
 from somaagent.errors import SomaError
 from somaagent.observability import metrics
-from somaagent.tenancy.scope import DATABASE_AWAY, in_tenant
+from somaagent.tenancy.scope import DATABASE_AWAY, in_database, in_tenant
 from somaagent.tenancy.scripts import Script, perform
 
 from . import endings, hosting, reach, stream
@@ -53,6 +53,7 @@ from .hosting import Outcome
 from .models import TurnState
 from .owner import owner
 from .wakeups import wakeups
+from .webhooks import services as webhooks
 from .work import Work
 
 logger = structlog.get_logger(__name__)
@@ -272,6 +273,8 @@ class _Host:
         ended = TurnCancelled() if cancelled else TurnCompleted(outcome.text, self.usage, message_id)
         await self._emit(*([self.last_step] if self.last_step else []), failed or ended)
         self._count(outcome)
+        if finished.deliveries:
+            await in_database(webhooks.wake_workers, finished.deliveries, self.work.tenant_id)
         return finished.following
 
     def _count(self, outcome: Outcome) -> None:

@@ -72,6 +72,17 @@ RESILIENCE_STORE_ERRORS = Counter(
     "Times that Valkey was away when a breaker or a rate limit needed it; what: breaker, rate_limit.",
     ["what"],
 )
+WEBHOOK_DELIVERIES = Counter(
+    "soma_webhook_deliveries_total",
+    "Attempts to deliver to a webhook; outcome: delivered, retried (another follows), failed (given up).",
+    ["outcome"],
+)
+WEBHOOK_SECONDS = Histogram(
+    "soma_webhook_seconds", "How long an attempt to deliver to a webhook took.", buckets=_SHORT
+)
+WEBHOOKS_DISABLED = Counter(
+    "soma_webhooks_disabled_total", "Webhooks that were disabled: failing for days, or gone.", ["reason"]
+)
 # A process that died has no streams any more, so its share must vanish with it.
 STREAMS_OPEN = Gauge(
     "soma_streams_open", "Clients that follow a turn or a chat completion now.", multiprocess_mode="livesum"

@@ -11,14 +11,14 @@ from django.forms import model_to_dict
 from django.test import Client
 from django.urls import reverse
 
-from apps.chat import host, services, tasks
+from apps.chat import host, tasks
 from apps.chat.models import Turn, TurnState
 from apps.sessions import keys
 from apps.sessions.models import ModelProfile
 from somaagent.background import run_coroutine
 from somaagent.tenancy.scope import tenant_scope
 from tests import model_server
-from tests.factories import Organisation, organisation, user_of
+from tests.factories import Organisation, organisation, submitted, user_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 KEY = "sk-of-acme-alone-1"
@@ -60,7 +60,7 @@ def save(acme: Organisation, **facts: Any) -> str:
 
 def answered(acme: Organisation) -> Turn:
     with tenant_scope(acme.tenant.id):
-        turn = services.turn_submit(actor=acme.owner, text="say: well")[0]
+        turn = submitted(acme.owner, "say: well").turn
     tasks.turn_run(str(turn.id), str(acme.tenant.id))
     run_coroutine(host.idle())
     with tenant_scope(acme.tenant.id):
