@@ -12,6 +12,7 @@ from pathlib import Path
 from settings.operating import Operating, plain_values
 from settings.problems import UsageError
 from settings.vault_admin import VaultOperator
+from settings.vault_transit import TRANSIT_KEY, transit_mount
 
 Say = Callable[[str], None]
 
@@ -31,17 +32,23 @@ ROLE_FACTS = {
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """One AppRole: the name of its files, and what its policy lets it read."""
+    """One AppRole: the name of its files, and what its policy lets it read and seal."""
 
     file: str
     role: str
     readable: tuple[str, ...]
+    seals: bool = False
 
     def policy(self, mount: str) -> str:
         reads = "".join(
             f'path "{mount}/data/{path}" {{ capabilities = ["read"] }}\n' for path in self.readable
         )
-        return reads + _OWN_LOGIN
+        # A data key is made and opened; the key that wraps it is neither seen nor changed.
+        seals = "".join(
+            f'path "{transit_mount(mount)}/{use}/{TRANSIT_KEY}" {{ capabilities = ["update"] }}\n'
+            for use in (("datakey/plaintext", "decrypt") if self.seals else ())
+        )
+        return reads + seals + _OWN_LOGIN
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +72,7 @@ def run(arguments: argparse.Namespace, say: Say) -> int:
             "SA01_DB_USER and SA01_DB_OWNER_USER name one role; the application must not own tables."
         )
     logins = (
-        Login("app", f"{operator.mount}-app", ("core", f"database/{app}", "models/*")),
+        Login("app", f"{operator.mount}-app", ("core", f"database/{app}", "models/*"), seals=True),
         Login("owner", f"{operator.mount}-owner", ("core", f"database/{owner}")),
     )
     done = list(_everything(operator, logins, (app, owner), arguments))
@@ -81,6 +88,7 @@ def _everything(
     """Yields a line for each thing that had to be done."""
     if operator.mount_kv():
         yield f"mounted KV version 2 at {operator.mount}"
+    yield from _transit(operator)
     if operator.enable_approle():
         yield "enabled the AppRole login"
     for login in logins:
@@ -92,6 +100,13 @@ def _everything(
     if arguments.directory:
         for login in logins:
             yield from _credentials(operator, login, arguments.directory)
+
+
+def _transit(operator: VaultOperator) -> Iterator[str]:
+    if operator.mount_transit():
+        yield f"mounted transit at {transit_mount(operator.mount)}"
+    if operator.make_transit_key():
+        yield f"made the key {transit_mount(operator.mount)}/{TRANSIT_KEY}"
 
 
 def _secrets(operator: VaultOperator, roles: tuple[str, ...], models: list[str]) -> Iterator[str]:

@@ -103,6 +103,19 @@ def _vault_token(c: Configuration) -> Check:
     return Check(name, "ok", f"{lease.seconds} s left, renewed while the process lives")
 
 
+def _vault_transit(c: Configuration) -> Check:
+    """Has a data key made and opened, as for a tenant that there is not; nothing of it is kept."""
+    name = "Vault transit"
+    if c.secrets is None:
+        return Check(name, "not run", "no setting comes from Vault")
+    try:
+        c.secrets.check_sealing()
+    except VaultError as error:
+        source = f"Vault at {c.value('SA01_VAULT_ADDR')}"
+        return _failed(name, "SA01_VAULT_MOUNT", source, error.message, error.mend)
+    return Check(name, "ok", f"this process may seal tenants' secrets with {c.secrets.sealing_key}")
+
+
 def _database(c: Configuration) -> Check:
     name, user = "Database", c.value("SA01_DB_USER")
     host, port = c.value("SA01_DB_HOST"), c.value("SA01_DB_PORT")
@@ -181,6 +194,7 @@ def _migrations(c: Configuration) -> Check:
 
 CHECKS: dict[str, Callable[[Configuration], Check]] = {
     "Vault token": _vault_token,
+    "Vault transit": _vault_transit,
     "Database": _database,
     "Valkey": _valkey,
     "Migrations": _migrations,

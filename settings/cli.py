@@ -15,7 +15,8 @@ from settings.vault_errors import VaultError
 _COMMANDS = {
     "check_config": "every setting with its value, source and state, and what is wrong",
     "secret": "set, list and unset secrets in Vault",
-    "bootstrap_vault": "make a Vault ready: mount, policies, logins, generated secrets",
+    "bootstrap_vault": "make a Vault ready: mounts, policies, logins, generated secrets",
+    "rotate_tenant_key": "a new version of the key that tenants' own secrets are sealed under",
 }
 _MODULES = {"secret": "settings.secret_command"}
 _HELP = ("help", "--help", "-h")

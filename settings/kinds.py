@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from environ import Env
 
 _FALSE_TEXTS = frozenset({"false", "off", "no", "n", "f", "0"})
+_NETWORKS = "networks such as 10.20.0.0/16 or fd00:1::/64, with commas between them"
 _HOST = re.compile(r"[A-Za-z0-9_.:\-\[\]%]{1,255}")
 
 
@@ -59,6 +61,16 @@ def _items(text: str) -> list[str]:
     if not all(items) or not items:
         raise ValueError("has an empty item; it takes names with commas between them")
     return items
+
+
+def _networks(text: str) -> list[IPv4Network | IPv6Network]:
+    networks = []
+    for item in _items(text):
+        try:
+            networks.append(ip_network(item))
+        except ValueError as error:
+            raise ValueError(f"has {item!r} in it; it takes {_NETWORKS}") from error
+    return networks
 
 
 def integer(low: int, high: int) -> Kind:
@@ -111,5 +123,6 @@ TEXT = Kind("text", "text", _text)
 BOOLEAN = Kind("boolean", "true or false", _boolean)
 HOST = Kind("host", "a host name or an address", _host)
 PATH = Kind("path", "a path", _path)
+NETWORKS = Kind("networks", _NETWORKS, _networks)
 LIST = Kind("list", "names with commas between them", _items)
 PORT = integer(1, 65535)

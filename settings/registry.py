@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from settings import kinds
-from settings.kinds import BOOLEAN, HOST, LIST, PATH, PORT, TEXT, Kind
+from settings.kinds import BOOLEAN, HOST, LIST, NETWORKS, PATH, PORT, TEXT, Kind
 
 PREFIX = "SA01_"
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -170,6 +170,15 @@ def _gateway(s: _Section) -> None:
         "A proxy in front ends TLS and sets X-Forwarded-Proto itself, so that header can be believed.",
         ("false", "true"),
         default=False,
+    )
+
+
+def _outbound(s: _Section) -> None:
+    s.add(
+        "OUTBOUND_ALLOWED_NETWORKS",
+        NETWORKS,
+        "Networks besides the public internet that webhooks may be sent to; none if not set.",
+        "10.20.30.0/24",
     )
 
 
@@ -337,6 +346,7 @@ def _declare() -> tuple[Setting, ...]:
     settings: list[Setting] = []
     _deployment(_Section("Deployment", settings))
     _gateway(_Section("Gateway and worker", settings))
+    _outbound(_Section("Requests to the outside", settings))
     _database(_Section("Database and Valkey", settings))
     _vault(_Section("Vault", settings))
     _turns(_Section("Turns", settings))

@@ -1,4 +1,4 @@
-"""The second source: secrets, from Vault's KV v2 and from nowhere else.
+"""The second source: secrets, from Vault's KV v2 and from nowhere else; and tenants' own, sealed by its keys.
 
 ``SecretReader`` is what ``django.conf.settings.SECRETS`` holds: it caches what it read for the life of the
 process and keeps its token alive from a thread of its own, in every process that reads, also after a fork.
@@ -6,21 +6,26 @@ process and keeps its token alive from a thread of its own, in every process tha
 
 from __future__ import annotations
 
-import html
 import logging
 import os
 import threading
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable
+from typing import TypeVar
+from uuid import UUID
 
 import stamina
 
-from settings.secret import MASK, Secret
+from settings.envelope import Envelopes, Whose
+from settings.masks import Masks
+from settings.secret import Secret
 from settings.vault_errors import (
     KeyMissing,
     PathMissing,
+    SealBroken,
     SecretMissing,
+    TransitMissing,
     VaultDenied,
     VaultError,
     VaultLoginRefused,
@@ -28,14 +33,17 @@ from settings.vault_errors import (
     VaultUnreachable,
 )
 from settings.vault_session import KUBERNETES_TOKEN_FILE, Lease, VaultConnection, VaultSession
+from settings.vault_transit import TRANSIT_KEY, new_data_key, transit_mount, unwrapped
 
 __all__ = [
     "KUBERNETES_TOKEN_FILE",
     "KeyMissing",
     "Lease",
     "PathMissing",
+    "SealBroken",
     "SecretMissing",
     "SecretReader",
+    "TransitMissing",
     "VaultConnection",
     "VaultDenied",
     "VaultError",
@@ -45,6 +53,7 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 _readers: weakref.WeakSet[SecretReader] = weakref.WeakSet()
 
 
@@ -60,7 +69,8 @@ class SecretReader:
         self._thread: threading.Thread | None = None
         self._expires = 0.0
         self._last_error = ""
-        self._forms: tuple[Secret, ...] = ()
+        self._masks = Masks()
+        self._envelopes = Envelopes(self._new_data_key, self._unwrapped)
         self._fresh_process()
         _readers.add(self)
 
@@ -80,6 +90,34 @@ class SecretReader:
         for attempt in attempts:
             with attempt, self._lock:
                 self._login()
+
+    def encrypt(self, text: str, *, tenant_id: UUID, purpose: str, row_id: UUID) -> str:
+        """*text* sealed for this tenant, purpose (``model_profile.api_key``) and row, for a column of text.
+
+        Asks Vault when the tenant has no data key in memory (``settings.envelope``). Raises a ``VaultError``.
+        """
+        return self._envelopes.seal(text, Whose(tenant_id, purpose, row_id))
+
+    def decrypt(self, sealed: str, *, tenant_id: UUID, purpose: str, row_id: UUID) -> str:
+        """What was sealed for exactly these three. Raises ``SealBroken`` for others, and ``VaultError``s.
+
+        Asks Vault when the data key is not in memory. The text is masked in logs from now on.
+        """
+        text = self._envelopes.open(sealed, Whose(tenant_id, purpose, row_id))
+        self._masks.add_passing(Secret(text))
+        return text
+
+    def check_sealing(self) -> None:
+        """Has Vault make and open a data key, whatever is in memory. Raises a ``VaultError``."""
+        nobody = UUID(int=0)
+        plain, wrapped = self._new_data_key(nobody)
+        if self._unwrapped(nobody, wrapped) != plain:
+            raise SealBroken("Vault did not give back the data key that it made.", mend="bao status")
+
+    @property
+    def sealing_key(self) -> str:
+        """The name of the key in Vault that tenants' data keys are wrapped with."""
+        return f"{transit_mount(self._session.connection.mount)}/{TRANSIT_KEY}"
 
     def read(self, path: str, key: str) -> str:
         """The secret *key* under *path* of the mount, from the cache after the first time.
@@ -105,9 +143,7 @@ class SecretReader:
 
     def masked(self, text: str) -> str:
         """*text* with every secret that this process knows replaced, as itself, escaped or quoted."""
-        for form in self._forms:
-            text = text.replace(form.reveal(), MASK)
-        return text
+        return self._masks.masked(text)
 
     def token_seconds_left(self) -> float | None:
         """How long the token lives if it is not renewed; None if it lives for ever or there is none yet."""
@@ -135,7 +171,7 @@ class SecretReader:
         try:
             self._hold(self._session.login())
         finally:
-            self._remember(self._session.known())
+            self._masks.add(self._session.known())
 
     def _hold(self, lease: Lease) -> None:
         self._lease = lease
@@ -144,24 +180,34 @@ class SecretReader:
         self._wake.set()
 
     def _fetch(self, path: str) -> dict[str, Secret]:
-        """Reads *path* and caches it. Takes the lock."""
+        """Reads *path* and caches it."""
+        document = self._ask(lambda session: session.read(path))
+        with self._lock:
+            self._cache[path] = document
+            self._masks.add(document.values())
+        return document
+
+    def _ask(self, question: Callable[[VaultSession], T]) -> T:
+        """Asks Vault with a token that it knows. Takes the lock."""
+        self._keep_alive()
         with self._lock:
             fresh = self._lease is None
             if fresh:
                 self._login()
             try:
-                document = self._session.read(path)
+                return question(self._session)
             except VaultDenied:
-                if fresh:
-                    raise
                 # Vault gives the same answer to a token that it no longer knows.
-                if self._token_is_known():
+                if fresh or self._token_is_known():
                     raise
                 self._login()
-                document = self._session.read(path)
-            self._cache[path] = document
-            self._remember(document.values())
-            return document
+                return question(self._session)
+
+    def _new_data_key(self, tenant_id: UUID) -> tuple[bytes, str]:
+        return self._ask(lambda session: new_data_key(session, tenant_id))
+
+    def _unwrapped(self, tenant_id: UUID, wrapped: str) -> bytes:
+        return self._ask(lambda session: unwrapped(session, tenant_id, wrapped))
 
     def _token_is_known(self) -> bool:
         try:
@@ -223,14 +269,9 @@ class SecretReader:
     def _after_fork(self) -> None:
         # A lock that another thread of the parent held, and its thread, did not come along; its sockets did.
         self._fresh_process()
+        self._masks.fresh_process()
+        self._envelopes.forget()
         self._session.reconnect()
-
-    def _remember(self, secrets: Iterable[Secret]) -> None:
-        """Adds to what is masked. The longest come first, so that none hides only a part of another."""
-        forms = {form.reveal() for form in self._forms}
-        for value in filter(None, (secret.reveal() for secret in secrets)):
-            forms |= {value, html.escape(value), repr(value)[1:-1]}
-        self._forms = tuple(map(Secret, sorted(forms, key=len, reverse=True)))
 
 
 def _after_fork_in_child() -> None:

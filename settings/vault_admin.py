@@ -15,8 +15,10 @@ from hvac import exceptions
 
 from settings.vault_errors import VaultDenied, VaultError
 from settings.vault_session import VaultConnection, open_client, read_credential, translated
+from settings.vault_transit import TRANSIT_KEY, transit_mount
 
 APPROLE = "approle"
+TRANSIT_TYPE = "aes256-gcm96"
 KV_OPTIONS = {"version": "2"}
 
 
@@ -61,6 +63,43 @@ class VaultOperator:
                 mend="export SA01_VAULT_MOUNT=another-name",
             )
         return False
+
+    def mount_transit(self) -> bool:
+        """Mounts the transit engine beside the KV mount."""
+        path = transit_mount(self.mount)
+        with self._asking(f"mount transit at {path}"):
+            there = self._client.sys.list_mounted_secrets_engines()["data"].get(f"{path}/")
+            if there is None:
+                self._client.sys.enable_secrets_engine("transit", path=path)
+                return True
+        if there["type"] != "transit":
+            raise VaultError(
+                f"what is mounted at {path} is not transit.", mend="export SA01_VAULT_MOUNT=another-name"
+            )
+        return False
+
+    def make_transit_key(self) -> bool:
+        """Makes the key that tenants' data keys are wrapped with. Raises ``VaultError`` for another kind."""
+        transit, mount = self._client.secrets.transit, transit_mount(self.mount)
+        with self._asking(f"make the key {mount}/{TRANSIT_KEY}"):
+            try:
+                there = transit.read_key(TRANSIT_KEY, mount_point=mount)["data"]
+            except exceptions.InvalidPath:
+                transit.create_key(TRANSIT_KEY, derived=True, key_type=TRANSIT_TYPE, mount_point=mount)
+                return True
+        if there["type"] != TRANSIT_TYPE or not there["derived"]:
+            raise VaultError(
+                f"the key {mount}/{TRANSIT_KEY} is not of the type {TRANSIT_TYPE} and derived.",
+                mend=f"bao read {mount}/keys/{TRANSIT_KEY}",
+            )
+        return False
+
+    def rotate_transit_key(self) -> int:
+        """A new version of that key, for what is sealed from now on. Gives its number."""
+        transit, mount = self._client.secrets.transit, transit_mount(self.mount)
+        with self._asking(f"rotate the key {mount}/{TRANSIT_KEY}"):
+            transit.rotate_key(TRANSIT_KEY, mount_point=mount)
+            return int(transit.read_key(TRANSIT_KEY, mount_point=mount)["data"]["latest_version"])
 
     def enable_approle(self) -> bool:
         """Turns the AppRole login on."""

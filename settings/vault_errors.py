@@ -40,3 +40,11 @@ class PathMissing(SecretMissing):
 
 class KeyMissing(SecretMissing):
     """The path is there, the key in it is not."""
+
+
+class TransitMissing(VaultError):
+    """Vault has no transit engine, or no key in it, for what tenants entrust to us."""
+
+
+class SealBroken(VaultError):
+    """A stored secret was changed, or sealed for something else or by another Vault."""

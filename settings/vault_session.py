@@ -24,7 +24,6 @@ from settings.vault_errors import (
 
 KUBERNETES_TOKEN_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 """Where Kubernetes puts the token of a pod's service account."""
-
 Auth = Literal["approle", "kubernetes", "token_file"]
 
 
@@ -144,6 +143,11 @@ class VaultSession:
     def reconnect(self) -> None:
         """Same token, new sockets: after a fork the old ones belong to the parent."""
         self._client = open_client(self.connection, self._client.token)
+
+    @property
+    def client(self) -> hvac.Client:
+        """The hvac client with this session's token; its errors are not translated."""
+        return self._client
 
     def known(self) -> tuple[Secret, ...]:
         """What this session holds that must not be seen: its token, and what it logged in with."""

@@ -32,6 +32,7 @@ from somaagent.observability import logging, metrics, tracing
 HEARTBEAT_SECONDS = 5.0
 HEARTBEAT_EXPIRY_SECONDS = 30
 _SWEEP_SECONDS = 10.0
+_FORGET_SECONDS = 3600.0
 
 logger = structlog.get_logger(__name__)
 
@@ -86,7 +87,17 @@ def _configuration() -> dict[str, Any]:
                 "task": "chat.turns_sweep",
                 "schedule": _SWEEP_SECONDS,
                 "options": {"expires": _SWEEP_SECONDS * 3},
-            }
+            },
+            "webhooks-sweep": {
+                "task": "chat.webhooks_sweep",
+                "schedule": _SWEEP_SECONDS,
+                "options": {"expires": _SWEEP_SECONDS * 3},
+            },
+            "webhook-deliveries-forget": {
+                "task": "chat.webhook_deliveries_forget",
+                "schedule": _FORGET_SECONDS,
+                "options": {"expires": _FORGET_SECONDS},
+            },
         },
     }
 
@@ -171,6 +182,7 @@ class HeartbeatScheduler(Scheduler):
 app = Celery("somaagent")
 app.conf.update(_configuration())
 app.autodiscover_tasks()
+app.autodiscover_tasks(["apps.chat.webhooks"])
 
 
 @signals.setup_logging.connect

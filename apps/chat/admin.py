@@ -24,6 +24,7 @@ from somaagent.tenancy.admin import ReadOnlyAdmin
 from .guards import breaker_name
 from .models import Step, Turn
 from .trial import try_model
+from .webhooks import admin as webhook_admin  # noqa: F401 it registers itself
 
 if TYPE_CHECKING:
     from apps.sessions.models import ModelProfile

@@ -8,5 +8,10 @@ class ChatConfig(AppConfig):
     label = "chat"
     verbose_name = "Chat"
 
+    def import_models(self) -> None:
+        """Those of its packages as well."""
+        super().import_models()
+        from .webhooks import models  # noqa: F401, PLC0415 apps are there only now
+
     def ready(self) -> None:
         from . import receivers  # noqa: F401, PLC0415 models are there only now

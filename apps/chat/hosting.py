@@ -22,6 +22,8 @@ from somaagent.tenancy.scripts import Script
 
 from . import history, statements
 from .models import OPEN_STATES, Step, Turn, TurnState
+from .webhooks import services as webhooks
+from .webhooks.statements import deliveries
 from .work import Work, lease_end
 
 QUEUED_TOO_LONG = timedelta(seconds=15)
@@ -122,14 +124,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What finishing came to: whether the turn is there at all, was this host's, its stored answer, and the
-    session's next turn, whose time has come now.
+    """What finishing came to: whether the turn is there at all, was this host's, its stored answer, the
+    session's next turn, whose time has come now, and what is to be delivered to webhooks.
     """
 
     there: bool
     mine: bool
     message_id: UUID | None = None
     following: UUID | None = None
+    deliveries: tuple[UUID, ...] = ()
 
 
 def turn_finish(*, work: Work, outcome: Outcome) -> Script[Finished]:
@@ -155,8 +158,14 @@ def turn_finish(*, work: Work, outcome: Outcome) -> Script[Finished]:
             complete=outcome.state == TurnState.COMPLETED,
             waiting=[message_id for _, _, message_id in not_taken],
         )
-    yield batch
-    return Finished(there=True, mine=True, message_id=answer, following=following)
+    *_, made = yield [*batch, deliveries([work.turn_id])]
+    return Finished(
+        there=True,
+        mine=True,
+        message_id=answer,
+        following=following,
+        deliveries=tuple(delivery_id for delivery_id, _ in made),
+    )
 
 
 def _finished_before(work: Work, following: UUID | None) -> Script[Finished]:
@@ -224,6 +233,7 @@ def turns_sweep() -> Swept:
             found, facts = swept.waiting, _queued_again()
         if still.update(**facts):
             found.append(turn.id)
+    webhooks.deliveries_create(turn_ids=[*swept.cancelled, *swept.lost])
     stale = Turn.objects.filter(
         ~Exists(_before_it()), state=TurnState.QUEUED, queued_at__lt=now - QUEUED_TOO_LONG
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import aiohttp
 import structlog
 from django.conf import settings
 
+from apps.sessions import keys
 from somaagent.agent.context import Window
 from somaagent.agent.failures import ModelError, failure
 from somaagent.agent.models.adapter import Adapter
@@ -64,7 +65,7 @@ async def model_for(profiles: Sequence[ModelProfile], wanted: ModelSettings) -> 
     ]
 
     def failed(candidate: Candidate, error: ModelError, following: Candidate | None) -> None:
-        if error.code == KEY_REFUSED:
+        if error.code == KEY_REFUSED and by_slug[candidate.name].secret_name:
             # It may have changed in Vault: the next turn reads it anew.
             settings.SECRETS.forget(by_slug[candidate.name].secret_name)
         if following is not None:
@@ -108,7 +109,7 @@ async def open_model(profile: ModelProfile) -> ChatModel:
     return ADAPTERS[profile.protocol](
         base_url=profile.base_url,
         model=profile.model,
-        api_key=await _api_key(profile.secret_name) if profile.secret_name else None,
+        api_key=await _api_key(profile),
         session=_session(),
         timeouts=Timeouts(
             connect=profile.connect_seconds,
@@ -127,13 +128,20 @@ async def _patient_model(profile: ModelProfile) -> ChatModel:
     return RetryingModel(guarded(profile, await open_model(profile)), policy, on_retry=retried)
 
 
-async def _api_key(secret_name: str) -> str:
+async def _api_key(profile: ModelProfile) -> str | None:
+    """The tenant's own key, or the one that Vault has under a name, or none."""
+    # In a thread: either may have to ask Vault.
+    if profile.encrypted_key:
+        return await _read("Set it again in the admin.", keys.opened, profile)
+    if profile.secret_name:
+        mend = f"An operator sets it with: manage.py secret set {profile.secret_name}"
+        return await _read(mend, settings.SECRETS.read, profile.secret_name, "api_key")
+    return None
+
+
+async def _read(mend: str, source: Callable[..., str], *arguments: object) -> str:
     try:
-        key: str = await asyncio.to_thread(settings.SECRETS.read, secret_name, "api_key")
+        return await asyncio.to_thread(source, *arguments)
     except settings.SECRETS.Error as error:
-        raise failure(
-            "model_secret_missing",
-            "The model's key cannot be read from Vault. "
-            f"An operator sets it with: manage.py secret set {secret_name}",
-        ) from error
-    return key
+        logger.warning("model.key_unreadable", reason=str(error))
+        raise failure("model_secret_missing", f"The model's key cannot be read from Vault. {mend}") from error

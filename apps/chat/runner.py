@@ -41,7 +41,7 @@ from somaagent.agent.ports import ModelSettings
 from somaagent.agent.toolsets import EmptyToolset
 from somaagent.errors import SomaError
 from somaagent.observability import metrics
-from somaagent.tenancy.scope import in_tenant
+from somaagent.tenancy.scope import in_database, in_tenant
 
 from . import endings, hosting, reach, stream
 from .endings import Ending
@@ -50,6 +50,7 @@ from .models import TurnState
 from .owner import owner
 from .patience import performed_patiently, told_patiently
 from .wakeups import wakeups
+from .webhooks import services as webhooks
 from .work import Work
 
 logger = structlog.get_logger(__name__)
@@ -280,6 +281,8 @@ class _Host:
         ended = TurnCancelled() if cancelled else TurnCompleted(outcome.text, self.usage, message_id)
         await self._emit(*([self.last_step] if self.last_step else []), failed or ended)
         self._count(outcome)
+        if finished.deliveries:
+            await in_database(webhooks.wake_workers, finished.deliveries, self.work.tenant_id)
         return finished.following
 
     def _count(self, outcome: Outcome) -> None:

@@ -20,6 +20,8 @@ from somaagent.tenancy.scripts import Row, Script, Statement, inserted, read
 
 from . import history, selectors, statements
 from .models import OPEN_STATES, OnBusy, Turn, TurnState
+from .webhooks import services as webhooks
+from .webhooks.statements import deliveries
 from .work import Work, lease_end
 
 if TYPE_CHECKING:
@@ -147,7 +149,10 @@ def _make_room(session: Session, found: list[Row], on_busy: OnBusy) -> Script[tu
             raise _busy(f"{MOST_WAITING} turns wait in this session already: wait for them, or cancel some.")
         return [], True
     queued, running = yield statements.stop_all(session.id)
-    return [read(Turn, row) for row in (*queued, *running)], bool(running)
+    stopped = [read(Turn, row) for row in (*queued, *running)]
+    # Nobody is woken for these: the sweep finds them.
+    yield [deliveries([turn.id for turn in stopped])]
+    return stopped, bool(running)
 
 
 def _parent(session: Session, place: Place) -> Script[UUID | None]:
@@ -235,9 +240,10 @@ def turn_cancel(*, actor: Actor, turn_id: UUID) -> tuple[Turn, UUID | None]:
     if turn.state not in OPEN_STATES:
         return turn, None
     now = timezone.now()
-    Turn.objects.filter(id=turn.id, state=TurnState.QUEUED).update(
+    if Turn.objects.filter(id=turn.id, state=TurnState.QUEUED).update(
         state=TurnState.CANCELLED, cancel_requested_at=now, finished_at=now
-    )
+    ):
+        webhooks.deliveries_create(turn_ids=[turn.id])
     Turn.objects.filter(id=turn.id, state=TurnState.RUNNING, cancel_requested_at=None).update(
         cancel_requested_at=now
     )

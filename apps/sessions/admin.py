@@ -12,6 +12,7 @@ from unfold.decorators import display
 from somaagent.tenancy.admin import ReadOnlyAdmin, TenantOwnedAdmin
 from somaagent.tenancy.admin_forms import TenantOwnedForm
 
+from .admin_forms import ModelProfileForm
 from .models import PRICES, Agent, Message, ModelProfile, Session
 
 WHAT = "A way to reach a model: any server that speaks the OpenAI or the Anthropic protocol, your own too."
@@ -22,8 +23,9 @@ WHERE = (
     "Anthropic has a protocol of its own, at https://api.anthropic.com."
 )
 KEY = (
-    "Keys live in Vault alone. Choose a name here, for example models/openai, and set it on the server with: "
-    "manage.py secret set models/openai (it asks for the key). Leave it empty for a server that needs none."
+    "Either type the key: it is sealed with a key of Vault's and never shown again. Or choose the name of "
+    "one that Vault keeps, for example models/openai, and set it on the server with: manage.py secret set "
+    "models/openai (it asks for the key). Leave both empty for a server that needs none."
 )
 FAILS = (
     "It is asked again when it is busy (429), failing (5xx) or cannot be reached. When that did not help, or "
@@ -49,7 +51,8 @@ COSTS = (
 class ModelProfileAdmin(TenantOwnedAdmin):
     """How to reach a model. ``apps.chat`` registers it, with the trial that needs a model to be asked."""
 
-    list_display: tuple[str, ...] = ("name", "model", "base_url", "secret_name", "agent_count")
+    form = ModelProfileForm
+    list_display: tuple[str, ...] = ("name", "model", "base_url", "api_key", "agent_count")
     list_filter = ("protocol",)
     search_fields = ("name", "slug", "model", "base_url", "id__exact")
     prepopulated_fields = {"slug": ("name",)}
@@ -73,7 +76,7 @@ class ModelProfileAdmin(TenantOwnedAdmin):
         (
             "Its API key",
             {
-                "fields": ("secret_name",),
+                "fields": ("own_api_key", "remove_own_api_key", "secret_name"),
                 "description": KEY,
             },
         ),
@@ -96,6 +99,11 @@ class ModelProfileAdmin(TenantOwnedAdmin):
         ("Prices of a million tokens", {"fields": (PRICES,), "description": COSTS}),
         ("Record", {"fields": ("created_at",), "classes": ("collapse",)}),
     )
+
+    @display(description="API key")
+    def api_key(self, profile: ModelProfile) -> str:
+        """Where it is, never what it is."""
+        return "its own" if profile.encrypted_key else profile.secret_name or "–"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ModelProfile]:
         profiles: QuerySet[ModelProfile] = super().get_queryset(request)

@@ -56,6 +56,13 @@ class ModelProfile(TenantOwned):
         validators=[SECRET_NAME],
         help_text="Where Vault keeps its API key, for example models/openai. Empty: the server needs none.",
     )
+    encrypted_key = models.TextField(
+        blank=True,
+        db_default="",
+        default="",
+        editable=False,
+        help_text="A key of the tenant's own, sealed (see ``keys``).",
+    )
     max_output_tokens = models.PositiveIntegerField(default=1024, validators=[MinValueValidator(1)])
     context_tokens = models.PositiveIntegerField(
         "context window",
@@ -122,6 +129,10 @@ class ModelProfile(TenantOwned):
                 # An absent price passes: a check refuses only what is false, and NULL makes it unknown.
                 condition=models.Q(*((f"{price}__gte", 0) for price in PRICES)),
                 name="model_profile_prices_not_negative",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(secret_name="") | models.Q(encrypted_key=""),
+                name="model_profile_one_key",
             ),
         ]
 

@@ -77,6 +77,17 @@ COMPACTIONS = Counter(
     "Times that a summary took the place of older messages; covers: conversation, steps.",
     ["covers"],
 )
+WEBHOOK_DELIVERIES = Counter(
+    "soma_webhook_deliveries_total",
+    "Attempts to deliver to a webhook; outcome: delivered, retried (another follows), failed (given up).",
+    ["outcome"],
+)
+WEBHOOK_SECONDS = Histogram(
+    "soma_webhook_seconds", "How long an attempt to deliver to a webhook took.", buckets=_SHORT
+)
+WEBHOOKS_DISABLED = Counter(
+    "soma_webhooks_disabled_total", "Webhooks that were disabled: failing for days, or gone.", ["reason"]
+)
 # A process that died has no streams any more, so its share must vanish with it.
 STREAMS_OPEN = Gauge(
     "soma_streams_open", "Clients that follow a turn or a chat completion now.", multiprocess_mode="livesum"

@@ -14,6 +14,8 @@ from django.test.utils import CaptureQueriesContext
 from apps.chat import hosting
 from apps.chat.hosting import Outcome
 from apps.chat.models import TurnState
+from apps.chat.webhooks.models import every_event
+from apps.chat.webhooks.services import webhook_create
 from somaagent.agent.events import StepCompleted
 from somaagent.agent.messages import ModelMessage, Usage
 from somaagent.tenancy.scope import tenant_scope
@@ -32,6 +34,8 @@ MODELS = [
     "Message",
     "Turn",
     "Step",
+    "Webhook",
+    "WebhookDelivery",
 ]
 
 
@@ -55,6 +59,7 @@ def populate(acme, rows):
         member = person(f"somebody{number}", acme.tenant)
         key_of(member)
         with tenant_scope(acme.tenant.id):
+            webhook_create(actor=member, url=f"https://example.org/somebody{number}", events=every_event())
             turn = submitted(member, f"question {number}").turn
             work = taken(turn)
             step = StepCompleted(1, ModelMessage("assistant", "answer"), (), Usage(1, 0, 1, 0), "stop")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from settings.vault import SecretReader, VaultConnection
 from tests.integration.settings.openbao import HOST, OpenBao, free_port
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -96,3 +97,28 @@ def installation(vault: OpenBao, tmp_path: Path) -> Installation:
     here.environment["SA01_VAULT_ROLE_ID"] = (tmp_path / "login" / "app.role-id").read_text().strip()
     here.environment["SA01_VAULT_SECRET_ID_FILE"] = str(tmp_path / "login" / "app.secret-id")
     return here
+
+
+@pytest.fixture
+def connection(installation: Installation) -> VaultConnection:
+    names = installation.environment
+    return VaultConnection(
+        address=names["SA01_VAULT_ADDR"],
+        auth="approle",
+        mount=names["SA01_VAULT_MOUNT"],
+        role_id=names["SA01_VAULT_ROLE_ID"],
+        secret_id_file=Path(names["SA01_VAULT_SECRET_ID_FILE"]),
+    )
+
+
+@pytest.fixture
+def open_reader() -> Iterator[Callable[[VaultConnection], SecretReader]]:
+    readers: list[SecretReader] = []
+
+    def make(connection: VaultConnection) -> SecretReader:
+        readers.append(SecretReader(connection))
+        return readers[-1]
+
+    yield make
+    for reader in readers:
+        reader.close()

@@ -41,7 +41,8 @@ def test_a_stack_that_runs_is_sound(stack: RunningStack):
     assert (status, document["problems"]) == (0, [])
     states = {each["name"]: each["state"] for each in document["checks"]}
     assert {
-        states[name] for name in ("Vault token", "Database", "Valkey", "Migrations", "Credential files")
+        states[name]
+        for name in ("Vault token", "Vault transit", "Database", "Valkey", "Migrations", "Credential files")
     } == {"ok"}
 
 

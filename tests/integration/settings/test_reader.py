@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,33 +22,7 @@ from settings.vault import (
     VaultLoginRefused,
     VaultUnreachable,
 )
-from tests.integration.settings.conftest import Installation
 from tests.integration.settings.openbao import HOST, OpenBao, free_port
-
-
-@pytest.fixture
-def connection(installation: Installation) -> VaultConnection:
-    names = installation.environment
-    return VaultConnection(
-        address=names["SA01_VAULT_ADDR"],
-        auth="approle",
-        mount=names["SA01_VAULT_MOUNT"],
-        role_id=names["SA01_VAULT_ROLE_ID"],
-        secret_id_file=Path(names["SA01_VAULT_SECRET_ID_FILE"]),
-    )
-
-
-@pytest.fixture
-def open_reader() -> Iterator[Callable[[VaultConnection], SecretReader]]:
-    readers: list[SecretReader] = []
-
-    def make(connection: VaultConnection) -> SecretReader:
-        readers.append(SecretReader(connection))
-        return readers[-1]
-
-    yield make
-    for reader in readers:
-        reader.close()
 
 
 def short_tokens(vault: OpenBao, connection: VaultConnection, ttl: int, most: int) -> None:

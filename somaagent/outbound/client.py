@@ -1,0 +1,198 @@
+"""One guarded HTTP client: it connects to public addresses alone, whatever a URL or a name server says.
+
+Three gates, each by itself enough for what it sees: the URL's own words (``allowed_url``), every answer of
+the resolver, and the address of each socket just before it is connected. The resolver's answer is what is
+connected to, so that a name that changes its address between two questions gains nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from django.conf import settings
+from yarl import URL
+
+from somaagent.errors import Kind, SomaError
+
+from .addresses import Network, NotPublic, allowed_url, is_allowed, not_public
+
+_CHUNK = 16_384
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_FOLLOWING = frozenset({"GET", "HEAD"})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``body`` holds at most as many bytes as were asked for; ``truncated`` says that there were more.
+
+    ``seconds``: from the beginning of the request to the last byte that was read.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    truncated: bool
+    url: str
+    seconds: float
+
+
+class Outbound:
+    """The client of one event loop. ``also``: networks that an operator allows besides public addresses."""
+
+    def __init__(self, also: Sequence[Network], resolver: AbstractResolver | None = None) -> None:
+        self._also = tuple(also)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                resolver=_GuardedResolver(resolver or aiohttp.ThreadedResolver(), self._also),
+                socket_factory=self._socket,
+                use_dns_cache=False,
+                limit=0,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            timeout=aiohttp.ClientTimeout(total=None),
+            headers={"User-Agent": "SomaAgent", "Accept-Encoding": "identity"},
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def fetch(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        seconds: float,
+        most_bytes: int,
+        redirects: int = 0,
+    ) -> Answer:
+        """One request and its answer, whatever its status, within ``seconds`` in all.
+
+        Redirects are followed ``redirects`` times, of GET and HEAD alone and each through the same gates; the
+        headers given go to the first origin only. Raises ``url_invalid``, ``url_not_public`` (INVALID),
+        ``host_timeout``, ``host_unreachable``, ``host_certificate`` or ``host_redirects`` (UPSTREAM).
+        """
+        target, begun = allowed_url(url, self._also), time.monotonic()
+        given = dict(headers or {})
+        try:
+            async with asyncio.timeout(seconds):
+                for _ in range(redirects + 1):
+                    answer = await self._once(method, target, given, body, most_bytes, begun)
+                    following = _following(answer, method) if redirects else None
+                    if following is None:
+                        return answer
+                    onward = allowed_url(following, self._also)
+                    given = given if onward.origin() == target.origin() else {}
+                    target = onward
+        except TimeoutError as error:
+            raise _failed("host_timeout", f"No answer came within {seconds:g} s.") from error
+        raise _failed("host_redirects", f"It was redirected more than {redirects} times.")
+
+    async def _once(
+        self,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        most_bytes: int,
+        begun: float,
+    ) -> Answer:
+        try:
+            async with self._session.request(
+                method, url, headers=headers, data=body, allow_redirects=False
+            ) as response:
+                content, truncated = await _read(response, most_bytes)
+                seconds = time.monotonic() - begun
+                return Answer(
+                    response.status, response.headers, content, truncated, str(response.url), seconds
+                )
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise _failed("host_certificate", "Its certificate cannot be verified.") from error
+        except aiohttp.ClientConnectorError as error:
+            if isinstance(error.os_error, NotPublic):
+                raise not_public() from error
+            raise _failed("host_unreachable", f"It cannot be connected to ({_why(error)}).") from error
+        except (aiohttp.ClientError, ValueError) as error:
+            raise _failed("host_unreachable", f"It gave no whole answer ({type(error).__name__}).") from error
+
+    def _socket(self, info: tuple[Any, ...]) -> socket.socket:
+        """The last gate. An address in the URL itself comes here without a resolver."""
+        family, kind, protocol, _, address = info
+        if not is_allowed(ip_address(address[0]), self._also):
+            raise NotPublic("not a public address")
+        return socket.socket(family=family, type=kind, proto=protocol)
+
+
+class _GuardedResolver(AbstractResolver):
+    """A name with one address that is not allowed is refused whole: which one is taken is not ours to say."""
+
+    def __init__(self, inner: AbstractResolver, also: Sequence[Network]) -> None:
+        self._inner, self._also = inner, also
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        found = await self._inner.resolve(host, port, family)
+        if not all(is_allowed(ip_address(each["host"]), self._also) for each in found):
+            raise NotPublic("a name of an address that is not public")
+        return found
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+async def _read(response: aiohttp.ClientResponse, most: int) -> tuple[bytes, bool]:
+    parts, left = [], most
+    async for part in response.content.iter_chunked(_CHUNK):
+        parts.append(part[:left])
+        left -= len(part)
+        if left < 0:
+            # What is not read must not come after all, on a connection that is used again.
+            response.close()
+            break
+    return b"".join(parts), left < 0
+
+
+def _following(answer: Answer, method: str) -> str | None:
+    location = answer.headers.get("Location")
+    if answer.status not in _REDIRECTS or method not in _FOLLOWING or not location:
+        return None
+    try:
+        return str(URL(answer.url).join(URL(location)))
+    except ValueError:
+        return location  # no URL: ``allowed_url`` says so
+
+
+def _why(error: aiohttp.ClientConnectorError) -> str:
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its name is not known"
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return "no TLS"
+    return error.os_error.strerror or type(error.os_error).__name__
+
+
+def _failed(code: str, message: str) -> SomaError:
+    return SomaError(Kind.UPSTREAM, code, message)
+
+
+_clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Outbound] = weakref.WeakKeyDictionary()
+
+
+def outbound() -> Outbound:
+    """The running event loop's client, with what the operator allows."""
+    loop = asyncio.get_running_loop()
+    if loop not in _clients:
+        _clients[loop] = Outbound(settings.OUTBOUND_ALLOWED_NETWORKS)
+    return _clients[loop]
