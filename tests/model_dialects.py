@@ -89,7 +89,7 @@ def words_in(content: Any) -> str:
     """Content is a string, or a list of parts of which some are text."""
     if isinstance(content, str):
         return content
-    return " ".join(part.get("text", "") for part in content or ())
+    return " ".join(part["text"] for part in content or () if "text" in part)
 
 
 class Completion(Answer):
@@ -190,6 +190,9 @@ class Message(Answer):
         await self.event("content_block_delta", index=self.blocks, delta=delta)
 
     async def stop(self) -> None:
+        if self.block == "thinking":
+            signed = {"type": "signature_delta", "signature": f"signed {self.blocks}"}
+            await self.event("content_block_delta", index=self.blocks, delta=signed)
         if self.block:
             await self.event("content_block_stop", index=self.blocks)
             self.block, self.blocks = "", self.blocks + 1

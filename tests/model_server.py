@@ -10,6 +10,7 @@ requests:
 ``mull``                            some reasoning, then the connection closes
 ``whole: TEXT``                     one JSON answer, though a stream was asked for
 ``calls: [{"name", "arguments"}]``  asks for tools; once their results are there, it repeats them
+``ponder: [{"name", "arguments"}]``  the same, after some reasoning
 ``fail STATUS [SECONDS]``           a status, with Retry-After when SECONDS are given
 ``hang`` | ``hang after N``         writes nothing (more), and keeps the connection
 ``cut after N``                     closes the connection after N words
@@ -101,6 +102,12 @@ async def calls(answer: Answer, wanted: str) -> None:
     await answer.end(calls=True)
 
 
+async def ponder(answer: Answer, wanted: str) -> None:
+    await answer.think("Hm")
+    await answer.think(" hm")
+    await calls(answer, wanted)
+
+
 async def fail(answer: Answer, status: str, seconds: str | None) -> None:
     answer.fail(int(status), {"Retry-After": seconds} if seconds else {})
 
@@ -171,6 +178,7 @@ PERFORM: tuple[tuple[re.Pattern[str], Callable[..., Awaitable[None]]], ...] = tu
         (r"mull", mull),
         (r"whole: ?(.*)", whole),
         (r"calls: ?(.*)", calls),
+        (r"ponder: ?(.*)", ponder),
         (r"fail (\d{3})(?: (\S.*))?", fail),
         (r"hang(?: after (\d+))?", hang),
         (r"cut after (\d+)", cut),

@@ -7,8 +7,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from somaagent.agent.content import Reasoning
 from somaagent.agent.events import (
     AgentEvent,
+    ReasoningDelta,
     RunCompleted,
     StepCompleted,
     StepStarted,
@@ -24,6 +26,7 @@ from somaagent.agent.ports import (
     FinishChunk,
     ModelChunk,
     ModelSettings,
+    ReasoningChunk,
     TextChunk,
     ToolResult,
     ToolSchema,
@@ -84,9 +87,11 @@ class _Step:
     calls: list[ToolCall] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
     reason: str = ""
+    reasoning: tuple[Reasoning, ...] = ()
 
     def message(self) -> ModelMessage:
-        return ModelMessage("assistant", "".join(self.text), tuple(self.calls))
+        text, calls = "".join(self.text), tuple(self.calls)
+        return ModelMessage("assistant", text, calls, reasoning=self.reasoning)
 
 
 class _Deadline:
@@ -152,8 +157,8 @@ class _Run:
         theirs = {tool.name for tool in self.caller_tools}
         return any(call.name in theirs for call in step.calls)
 
-    async def _ask(self, step: _Step) -> AsyncGenerator[TextDelta, None]:
-        """The model's text as it comes; its calls, usage and reason go to ``step``."""
+    async def _ask(self, step: _Step) -> AsyncGenerator[TextDelta | ReasoningDelta, None]:
+        """The model's text and reasoning as they come; its calls, usage and reason go to ``step``."""
         tools = (*self.toolset.schemas(), *self.caller_tools)
         stream = self.model.stream(self.messages, tools=tools, settings=self.settings)
         async with aclosing(stream):
@@ -162,8 +167,11 @@ class _Run:
                     self._count(len(chunk.text))
                     step.text.append(chunk.text)
                     yield TextDelta(chunk.text)
+                elif isinstance(chunk, ReasoningChunk):
+                    self._count(len(chunk.text))
+                    yield ReasoningDelta(chunk.text)
                 elif isinstance(chunk, FinishChunk):
-                    step.usage, step.reason = chunk.usage, chunk.reason
+                    step.usage, step.reason, step.reasoning = chunk.usage, chunk.reason, chunk.reasoning
                 else:
                     self._count(len(chunk.call.arguments))
                     step.calls.append(chunk.call)
