@@ -12,6 +12,7 @@ import orjson
 from aiohttp import web
 
 MODEL = "scripted"
+CREATED = 1_790_000_000
 
 
 @dataclass
@@ -107,7 +108,8 @@ class Completion(Answer):
         await self.event({"choices": [{"index": 0, "delta": delta, "finish_reason": reason}], "usage": None})
 
     async def event(self, data: dict[str, Any]) -> None:
-        event = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": MODEL, **data}
+        frame = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": CREATED, "model": MODEL}
+        event = frame | data
         await self.line(b"data: " + orjson.dumps(event))
 
     async def text(self, text: str) -> None:

@@ -1,5 +1,5 @@
-"""A model server that does what it is told: a real HTTP server that speaks OpenAI's chat completions
-and Anthropic's messages (see ``tests.model_dialects``).
+"""A model server that does what it is told: a real HTTP server that speaks OpenAI's chat completions,
+Anthropic's messages (see ``tests.model_dialects``) and a few more (``tests.provider_dialects``).
 
 What it does is written in the last user message, or in a script that ``POST /_script`` leaves for the next
 requests:
@@ -44,6 +44,7 @@ import orjson
 from aiohttp import web
 
 from tests.model_dialects import MODEL, Answer, Completion, Message
+from tests.provider_dialects import Content, Groq, Mistral
 
 MAX_BODY = 64 * 1024 * 1024
 FOREVER = 3600.0
@@ -260,7 +261,10 @@ def application(key: str | None = None) -> web.Application:
         [
             web.get("/v1/models", book.list_models),
             web.post("/v1/chat/completions", book.speaking(Completion)),
+            web.post("/openai/v1/chat/completions", book.speaking(Groq)),
+            web.post("/mistral/v1/chat/completions", book.speaking(Mistral)),
             web.post("/v1/messages", book.speaking(Message)),
+            web.post("/v1beta/models/{call}", book.speaking(Content)),
             web.get("/_requests", book.show),
             web.post("/_reset", book.reset),
             web.post("/_script", book.set_script),
