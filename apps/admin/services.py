@@ -62,6 +62,7 @@ def _local_agent(tenant: Tenant, url: str) -> None:
             base_url=url,
             model=LOCAL_MODEL,
             secret_name=LOCAL_SECRET,
+            tool_calls="constrained",
         )
         sessions.agent_ensure(
             tenant_id=tenant.id,

@@ -19,7 +19,9 @@ WHERE = (
     "OpenAI-compatible: the base URL is what stands before “/chat/completions”. Ollama: "
     "http://HOST:11434/v1. llama.cpp: http://HOST:8080/v1. OpenAI: https://api.openai.com/v1. "
     "Google: https://generativelanguage.googleapis.com/v1beta/openai. "
-    "Anthropic has a protocol of its own, at https://api.anthropic.com."
+    "Anthropic has a protocol of its own, at https://api.anthropic.com. "
+    "Gemini, Groq and Mistral in theirs: leave the base URL empty, and write the model as google:NAME, "
+    "groq:NAME or mistral:NAME."
 )
 KEY = (
     "Keys live in Vault alone. Choose a name here, for example models/openai, and set it on the server with: "
@@ -71,7 +73,16 @@ class ModelProfileAdmin(TenantOwnedAdmin):
                 "description": KEY,
             },
         ),
-        ("How it answers", {"fields": (("max_output_tokens", "temperature"),)}),
+        (
+            "How it answers",
+            {
+                "fields": (
+                    ("max_output_tokens", "temperature"),
+                    ("reasoning_effort", "thinking_tokens"),
+                    "tool_calls",
+                )
+            },
+        ),
         ("Patience, in seconds", {"fields": ("connect_seconds", "first_token_seconds", "idle_seconds")}),
         (
             "When it fails before its first token",

@@ -24,6 +24,9 @@ class ModelProfileOut(Schema):
     model: str
     max_output_tokens: int
     temperature: float | None
+    tool_calls: str
+    reasoning_effort: str
+    thinking_tokens: int | None
     max_retries: int
     fallback: str | None
 
