@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,21 +22,33 @@ def told(model: str, secret: str) -> Iterator[None]:
     """Raises ``ModelError`` for what goes wrong inside. ``secret`` never appears in it."""
     try:
         yield
-    except theirs.ModelHTTPError as error:
-        raise _refused(error, model, secret) from error
-    except theirs.ModelConnectionError as error:
-        raise _lost(error) from error
+    except theirs.AgentRunError as error:
+        raise _of_theirs(error, model, secret) from error
     except (theirs.UserError, NotImplementedError) as error:
         raise failures.refused_request(_said(error, secret)) from error
-    except theirs.ModelAPIError as error:
-        raise _failed(error, secret) from error
-    except theirs.AgentRunError as error:
-        raise failures.garbled(_said(error, secret)) from error
     except (httpx.HTTPError, httpx2.HTTPError, ConnectionError) as error:
         raise failures.cut_off() from error
+    except _amazon() as error:
+        raise failures.unreachable(_said(error, secret)) from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         # The clients parse with whatever raises these; what is ours has been put together before.
         raise failures.garbled("its client could not read it") from error
+
+
+def _of_theirs(error: theirs.AgentRunError, model: str, secret: str) -> SomaError:
+    if isinstance(error, theirs.ModelHTTPError):
+        return _refused(error, model, secret)
+    if isinstance(error, theirs.ModelConnectionError):
+        return _lost(error)
+    if isinstance(error, theirs.ModelAPIError):
+        return _failed(error, secret)
+    return failures.garbled(_said(error, secret))
+
+
+def _amazon() -> tuple[type[Exception], ...]:
+    """The errors of Amazon's client that pydantic-ai lets through; its package need not be there."""
+    module = sys.modules.get("botocore.exceptions")
+    return (module.BotoCoreError,) if module else ()
 
 
 def _refused(error: theirs.ModelHTTPError, model: str, secret: str) -> SomaError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from pydantic_ai.messages import (
@@ -168,7 +168,9 @@ def settings_of(model: Model, settings: ModelSettings, tools: Sequence[ToolSchem
     if unknown := sorted(said.keys() & set(model.unsupported_settings)):
         raise failures.refused_request(f"this provider knows no {unknown[0]}")
     # Who asks again, and when, is for the profile to say; ours are the wrappers that do.
-    return TheirSettings(max_retries=0, **said)  # type: ignore[typeddict-item]
+    if "max_retries" not in model.unsupported_settings:
+        said["max_retries"] = 0
+    return cast("TheirSettings", said)
 
 
 def _choice(choice: str | Mapping[str, Any] | None) -> str | list[str] | None:
