@@ -10,7 +10,7 @@ import pytest
 import requests
 from django.conf import settings
 
-from apps.chat import completions, host, services, stream, tasks
+from apps.chat import completions, host, stream, tasks
 from apps.chat.models import Step, Turn, TurnState
 from apps.sessions import services as session_services
 from apps.sessions.models import ModelProfile, Protocol
@@ -20,7 +20,7 @@ from somaagent.agent.ports import ModelSettings, ToolSchema
 from somaagent.background import run_coroutine
 from somaagent.tenancy.scope import tenant_scope
 from tests import model_server
-from tests.factories import Organisation, organisation
+from tests.factories import Organisation, organisation, submitted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -58,7 +58,7 @@ def change(acme: Organisation, **facts: Any) -> ModelProfile:
 def answered(acme: Organisation, text: str) -> Turn:
     """A turn, run to its end by a worker."""
     with tenant_scope(acme.tenant.id):
-        turn = services.turn_submit(actor=acme.owner, text=text)[0]
+        turn = submitted(acme.owner, text).turn
     tasks.turn_run(str(turn.id), str(acme.tenant.id))
     run_coroutine(host.idle())
     with tenant_scope(acme.tenant.id):
