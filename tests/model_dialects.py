@@ -12,6 +12,7 @@ import orjson
 from aiohttp import web
 
 MODEL = "scripted"
+CREATED = 1_790_000_000
 
 
 @dataclass
@@ -92,7 +93,7 @@ def words_in(content: Any) -> str:
     """Content is a string, or a list of parts of which some are text."""
     if isinstance(content, str):
         return content
-    return " ".join(part.get("text", "") for part in content or ())
+    return " ".join(part["text"] for part in content or () if "text" in part)
 
 
 class Completion(Answer):
@@ -110,7 +111,8 @@ class Completion(Answer):
         await self.event({"choices": [{"index": 0, "delta": delta, "finish_reason": reason}], "usage": None})
 
     async def event(self, data: dict[str, Any]) -> None:
-        event = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": MODEL, **data}
+        frame = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": CREATED, "model": MODEL}
+        event = frame | data
         await self.line(b"data: " + orjson.dumps(event))
 
     async def text(self, text: str) -> None:
@@ -197,6 +199,9 @@ class Message(Answer):
         await self.event("content_block_delta", index=self.blocks, delta=delta)
 
     async def stop(self) -> None:
+        if self.block == "thinking":
+            signed = {"type": "signature_delta", "signature": f"signed {self.blocks}"}
+            await self.event("content_block_delta", index=self.blocks, delta=signed)
         if self.block:
             await self.event("content_block_stop", index=self.blocks)
             self.block, self.blocks = "", self.blocks + 1

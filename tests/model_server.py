@@ -1,5 +1,5 @@
-"""A model server that does what it is told: a real HTTP server that speaks OpenAI's chat completions
-and Anthropic's messages (see ``tests.model_dialects``).
+"""A model server that does what it is told: a real HTTP server that speaks OpenAI's chat completions,
+Anthropic's messages (see ``tests.model_dialects``) and a few more (``tests.provider_dialects``).
 
 What it does is written in the last user message, or in a script that ``POST /_script`` leaves for the next
 requests:
@@ -10,6 +10,7 @@ requests:
 ``mull``                            some reasoning, then the connection closes
 ``whole: TEXT``                     one JSON answer, though a stream was asked for
 ``calls: [{"name", "arguments"}]``  asks for tools; once their results are there, it repeats them
+``ponder: [{"name", "arguments"}]``  the same, after some reasoning
 ``fail STATUS [SECONDS]``           a status, with Retry-After when SECONDS are given
 ``hang`` | ``hang after N``         writes nothing (more), and keeps the connection
 ``cut after N``                     closes the connection after N words
@@ -47,6 +48,7 @@ import orjson
 from aiohttp import web
 
 from tests.model_dialects import MODEL, Answer, Completion, Message
+from tests.provider_dialects import Content, Groq, Mistral
 
 MAX_BODY = 64 * 1024 * 1024
 FOREVER = 3600.0
@@ -105,6 +107,12 @@ async def calls(answer: Answer, wanted: str) -> None:
         text = arguments if isinstance(arguments, str) else json.dumps(arguments)
         await answer.call(index, call["name"], (text[: len(text) // 2], text[len(text) // 2 :]))
     await answer.end(reason="tool_calls")
+
+
+async def ponder(answer: Answer, wanted: str) -> None:
+    await answer.think("Hm")
+    await answer.think(" hm")
+    await calls(answer, wanted)
 
 
 async def fail(answer: Answer, status: str, seconds: str | None) -> None:
@@ -186,6 +194,7 @@ PERFORM: tuple[tuple[re.Pattern[str], Callable[..., Awaitable[None]]], ...] = tu
         (r"mull", mull),
         (r"whole: ?(.*)", whole),
         (r"calls: ?(.*)", calls),
+        (r"ponder: ?(.*)", ponder),
         (r"fail (\d{3})(?: (\S.*))?", fail),
         (r"hang(?: after (\d+))?", hang),
         (r"cut after (\d+)", cut),
@@ -269,7 +278,10 @@ def application(key: str | None = None) -> web.Application:
         [
             web.get("/v1/models", book.list_models),
             web.post("/v1/chat/completions", book.speaking(Completion)),
+            web.post("/openai/v1/chat/completions", book.speaking(Groq)),
+            web.post("/mistral/v1/chat/completions", book.speaking(Mistral)),
             web.post("/v1/messages", book.speaking(Message)),
+            web.post("/v1beta/models/{call}", book.speaking(Content)),
             web.get("/_requests", book.show),
             web.post("/_reset", book.reset),
             web.post("/_script", book.set_script),

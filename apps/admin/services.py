@@ -64,6 +64,7 @@ def _local_agent(tenant: Tenant, url: str) -> None:
             model=LOCAL_MODEL,
             secret_name=LOCAL_SECRET,
             context_tokens=LOCAL_CONTEXT_TOKENS,
+            tool_calls="constrained",
         )
         sessions.agent_ensure(
             tenant_id=tenant.id,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +12,8 @@ import orjson
 import structlog
 from django.http import StreamingHttpResponse
 
-from somaagent.agent.events import AgentEvent, RunCompleted, StepCompleted, TextDelta
+from somaagent.agent.content import Reasoning
+from somaagent.agent.events import AgentEvent, ReasoningDelta, RunCompleted, StepCompleted, TextDelta
 from somaagent.agent.messages import ToolCall, Usage
 from somaagent.errors import SomaError
 from somaagent.observability import metrics
@@ -23,6 +24,7 @@ logger = structlog.get_logger(__name__)
 
 Events = AsyncGenerator[AgentEvent, None]
 REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
+DELTAS: dict[type[AgentEvent], str] = {TextDelta: "content", ReasoningDelta: "reasoning_content"}
 DONE = b"data: [DONE]\n\n"
 
 
@@ -34,6 +36,8 @@ class Completion:
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid7().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
     parts: list[str] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
+    reasoning: tuple[Reasoning, ...] = ()
     calls: tuple[ToolCall, ...] = ()
     usage: Usage = field(default_factory=Usage)
     reason: str = "stop"
@@ -41,8 +45,10 @@ class Completion:
     def take(self, event: AgentEvent) -> None:
         if isinstance(event, TextDelta):
             self.parts.append(event.text)
+        elif isinstance(event, ReasoningDelta):
+            self.thoughts.append(event.text)
         elif isinstance(event, StepCompleted):
-            self.calls = event.message.tool_calls
+            self.calls, self.reasoning = event.message.tool_calls, event.message.reasoning
         elif isinstance(event, RunCompleted):
             self.usage, self.reason = event.usage, _reason(event.finish_reason, self.calls)
 
@@ -52,10 +58,18 @@ class Completion:
             "content": "".join(self.parts) or (None if self.calls else ""),
             "refusal": None,
         }
+        if self.thoughts:
+            message["reasoning_content"] = "".join(self.thoughts)
+        if self.reasoning:
+            message["reasoning_state"] = self.state()
         if self.calls:
             message["tool_calls"] = [_call(call) for call in self.calls]
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self.reason}
         return self._envelope("chat.completion", [choice]) | {"usage": _usage(self.usage)}
+
+    def state(self) -> list[dict[str, Any]]:
+        """What a caller sends back with the results of its tools, unread: models sign what they thought."""
+        return [piece.data() for piece in self.reasoning]
 
     def chunk(self, delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
@@ -64,9 +78,15 @@ class Completion:
     def usage_chunk(self) -> dict[str, Any]:
         return self._envelope("chat.completion.chunk", []) | {"usage": _usage(self.usage)}
 
-    def ending(self) -> dict[str, Any]:
-        """The last chunk with a choice in it."""
-        return self.chunk({}, self.reason)
+    def endings(self, *, include_usage: bool) -> Iterator[dict[str, Any]]:
+        """The chunks that follow the text."""
+        if self.reasoning:
+            yield self.chunk({"reasoning_state": self.state()})
+        if self.calls:
+            yield self.call_chunk()
+        yield self.chunk({}, self.reason)
+        if include_usage:
+            yield self.usage_chunk()
 
     def call_chunk(self) -> dict[str, Any]:
         """The tool calls: complete, since the engine puts their pieces together."""
@@ -109,13 +129,10 @@ async def _encoded(
             yield _event(completion.chunk({"role": "assistant", "content": ""}))
             async for event in events:
                 completion.take(event)
-                if isinstance(event, TextDelta):
-                    yield _event(completion.chunk({"content": event.text}))
-        if completion.calls:
-            yield _event(completion.call_chunk())
-        yield _event(completion.ending())
-        if include_usage:
-            yield _event(completion.usage_chunk())
+                if field := DELTAS.get(type(event)):
+                    yield _event(completion.chunk({field: event.data()["text"]}))
+        for chunk in completion.endings(include_usage=include_usage):
+            yield _event(chunk)
         yield DONE
     except SomaError as error:
         # The status is long sent: their clients look for an error among the events.
@@ -140,7 +157,8 @@ def _reason(reason: str, calls: tuple[ToolCall, ...]) -> str:
 
 def _call(call: ToolCall) -> dict[str, Any]:
     function = {"name": call.name, "arguments": call.arguments or "{}"}
-    return {"id": call.id, "type": "function", "function": function}
+    shown = {"id": call.id, "type": "function", "function": function}
+    return shown | {"extra_content": dict(call.native)} if call.native else shown
 
 
 def _usage(usage: Usage) -> dict[str, Any]:

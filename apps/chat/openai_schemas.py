@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-import orjson
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -20,28 +19,19 @@ from pydantic import (
     model_validator,
 )
 
+from somaagent.agent.content import Part
+from somaagent.agent.content import Text as TextOf
 from somaagent.agent.messages import ModelMessage, Role, ToolCall
 from somaagent.agent.ports import ModelSettings, ToolSchema
 from somaagent.web.bodies import Body
 from somaagent.web.text import Text
 
 from .completions import Asked
+from .openai_content import Json, Thought, content_of, reasoning_of
 
 NO_ARGUMENTS = {"type": "object", "properties": {}}
 MOST_STOPS = 4
 MOST_TOOLS = 128
-
-
-def _text_of(content: Any) -> Any:
-    """Content as one text: a string, or a list of parts that are all text."""
-    if not isinstance(content, list):
-        return content
-    if not all(isinstance(part, dict) and part.get("type") == "text" for part in content):
-        raise ValueError("only parts of the type text are understood here")
-    texts = [part.get("text") for part in content]
-    if not all(isinstance(text, str) for text in texts):
-        raise ValueError("each part needs its text")
-    return "".join(texts)
 
 
 def _list_of(stop: Any) -> Any:
@@ -57,16 +47,7 @@ def _choice_of(choice: Any) -> Any:
         raise ValueError("is none, auto, required, or one function of the tools") from error
 
 
-def _writable(value: dict[str, Any]) -> dict[str, Any]:
-    try:
-        orjson.dumps(value)
-    except orjson.JSONEncodeError as error:
-        raise ValueError("is nested too deeply") from error
-    return value
-
-
-Json = Annotated[dict[str, Any], AfterValidator(_writable)]
-Content = Annotated[Text | None, BeforeValidator(_text_of)]
+Content = Annotated[Text | list[Part] | None, BeforeValidator(content_of)]
 ToolName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 
 
@@ -85,9 +66,10 @@ class Call(_Lenient):
     id: Text
     type: Literal["function"] = "function"
     function: CalledFunction
+    extra_content: Json | None = None
 
     def told(self) -> ToolCall:
-        return ToolCall(self.id, self.function.name, self.function.arguments)
+        return ToolCall(self.id, self.function.name, self.function.arguments, self.extra_content)
 
 
 class Message(_Lenient):
@@ -95,6 +77,8 @@ class Message(_Lenient):
     content: Content = None
     tool_calls: list[Call] | None = None
     tool_call_id: Text | None = None
+    reasoning_content: Text | None = None
+    reasoning_state: list[Thought] | None = None
 
     @model_validator(mode="after")
     def _fits_its_role(self) -> Self:
@@ -102,14 +86,28 @@ class Message(_Lenient):
             raise ValueError("only the role assistant has tool_calls")
         if self.content is None and not self.tool_calls:
             raise ValueError("the content is missing")
+        if self.role != "user" and not isinstance(self._plain(), str):
+            raise ValueError("only the role user has images and files")
         if (self.role == "tool") != (self.tool_call_id is not None):
             raise ValueError("the role tool, and no other, has a tool_call_id")
         return self
 
+    def _plain(self) -> str | list[Part]:
+        """The content as one text, where it is nothing else."""
+        if not isinstance(self.content, list):
+            return self.content or ""
+        texts = [part.text for part in self.content if isinstance(part, TextOf)]
+        return "".join(texts) if len(texts) == len(self.content) else self.content
+
     def told(self) -> ModelMessage:
+        content = self._plain()
+        if not isinstance(content, str):
+            return ModelMessage.of_parts(content)
         calls = tuple(call.told() for call in self.tool_calls or ())
         role: Role = "system" if self.role == "developer" else self.role
-        return ModelMessage(role, self.content or "", calls, self.tool_call_id)
+        mine = role == "assistant"
+        reasoning = reasoning_of(self.reasoning_content, self.reasoning_state) if mine else ()
+        return ModelMessage(role, content, calls, self.tool_call_id, reasoning=reasoning)
 
 
 class Function(Body):
@@ -172,6 +170,7 @@ class CompletionIn(Body):
     tools: Annotated[list[Tool] | None, Field(max_length=MOST_TOOLS)] = None
     tool_choice: Annotated[Any, AfterValidator(_choice_of)] = None
     parallel_tool_calls: StrictBool | None = None
+    reasoning_effort: Annotated[str | None, Field(pattern=r"^[a-z]{1,16}$")] = None
     n: Literal[1] | None = None
     # Without effect on the answer.
     user: Any = None
@@ -210,4 +209,5 @@ class CompletionIn(Body):
             # Several servers refuse what speaks of tools where there are none.
             tool_choice=self.tool_choice if self.tools else None,
             parallel_tool_calls=self.parallel_tool_calls if self.tools else None,
+            reasoning_effort=self.reasoning_effort,
         )

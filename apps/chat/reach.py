@@ -7,7 +7,7 @@ import functools
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import structlog
@@ -19,8 +19,10 @@ from somaagent.agent.failures import ModelError, failure
 from somaagent.agent.models.adapter import Adapter
 from somaagent.agent.models.anthropic import Anthropic
 from somaagent.agent.models.connection import Timeouts
+from somaagent.agent.models.constrained_tools import ConstrainedTools
 from somaagent.agent.models.fallback import Candidate, FallbackModel
 from somaagent.agent.models.openai_compatible import OpenAICompatible
+from somaagent.agent.models.pydantic_ai import PydanticAI
 from somaagent.agent.models.retrying import RetryingModel, RetryPolicy
 from somaagent.agent.models.session import open_session
 from somaagent.agent.ports import ChatModel, ModelSettings
@@ -87,6 +89,8 @@ def _within(profile: ModelProfile, wanted: ModelSettings) -> ModelSettings:
         wanted,
         temperature=profile.temperature if wanted.temperature is None else wanted.temperature,
         max_output_tokens=min(wanted.max_output_tokens or most, most),
+        reasoning_effort=wanted.reasoning_effort or profile.reasoning_effort or None,
+        thinking_tokens=profile.thinking_tokens,
     )
 
 
@@ -106,17 +110,19 @@ def _prices_of(profile: ModelProfile) -> Prices:
 
 async def open_model(profile: ModelProfile) -> ChatModel:
     """The model of one profile alone, unguarded. Raises ``model_secret_missing`` and the adapter's."""
-    return ADAPTERS[profile.protocol](
-        base_url=profile.base_url,
-        model=profile.model,
-        api_key=await _api_key(profile),
-        session=_session(),
-        timeouts=Timeouts(
+    facts: dict[str, Any] = {
+        "base_url": profile.base_url,
+        "model": profile.model,
+        "api_key": await _api_key(profile),
+        "timeouts": Timeouts(
             connect=profile.connect_seconds,
             first_token=profile.first_token_seconds,
             idle=profile.idle_seconds,
         ),
-    )
+    }
+    adapter = ADAPTERS.get(profile.protocol)
+    model: ChatModel = adapter(session=_session(), **facts) if adapter else PydanticAI(**facts)
+    return ConstrainedTools(model) if profile.tool_calls == "constrained" else model
 
 
 async def _patient_model(profile: ModelProfile) -> ChatModel:

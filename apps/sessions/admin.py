@@ -20,7 +20,9 @@ WHERE = (
     "OpenAI-compatible: the base URL is what stands before “/chat/completions”. Ollama: "
     "http://HOST:11434/v1. llama.cpp: http://HOST:8080/v1. OpenAI: https://api.openai.com/v1. "
     "Google: https://generativelanguage.googleapis.com/v1beta/openai. "
-    "Anthropic has a protocol of its own, at https://api.anthropic.com."
+    "Anthropic has a protocol of its own, at https://api.anthropic.com. "
+    "Gemini, Groq and Mistral in theirs: leave the base URL empty, and write the model as google:NAME, "
+    "groq:NAME or mistral:NAME."
 )
 KEY = (
     "Either type the key: it is sealed with a key of Vault's and never shown again. Or choose the name of "
@@ -82,7 +84,14 @@ class ModelProfileAdmin(TenantOwnedAdmin):
         ),
         (
             "How it answers",
-            {"fields": (("max_output_tokens", "context_tokens", "temperature"),), "description": FITS},
+            {
+                "fields": (
+                    ("max_output_tokens", "context_tokens", "temperature"),
+                    ("reasoning_effort", "thinking_tokens"),
+                    "tool_calls",
+                ),
+                "description": FITS,
+            },
         ),
         ("Patience, in seconds", {"fields": ("connect_seconds", "first_token_seconds", "idle_seconds")}),
         (

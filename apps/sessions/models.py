@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator, URLValidator
 from django.db import models
 
+from somaagent.agent.models.providers import UnknownProvider, provider_of
 from somaagent.tenancy.fields import IdempotentCreate, TenantOwned
 
 SECRET_NAME = RegexValidator(r"^models/[a-z0-9][a-z0-9-]{0,62}$", "Write it as models/<name>.")
@@ -23,6 +24,22 @@ LEAST_CONTEXT = 512
 class Protocol(models.TextChoices):
     OPENAI_COMPATIBLE = "openai_compatible", "OpenAI-compatible"
     ANTHROPIC = "anthropic", "Anthropic"
+    PYDANTIC_AI = "pydantic_ai", "A provider's own (Gemini, Mistral, Groq …)"
+
+
+class ToolCalls(models.TextChoices):
+    NATIVE = "native", "The server's own"
+    CONSTRAINED = "constrained", "As constrained JSON"
+
+
+class ReasoningEffort(models.TextChoices):
+    NONE = "none"
+    MINIMAL = "minimal"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    XHIGH = "xhigh"
+    MAX = "max"
 
 
 def _price(verbose_name: str, help_text: str) -> models.DecimalField[Any, Any]:
@@ -46,10 +63,14 @@ class ModelProfile(TenantOwned):
     base_url = models.CharField(
         "base URL",
         max_length=500,
+        blank=True,
         validators=[URLValidator(schemes=["http", "https"])],
         help_text="For example https://api.openai.com/v1 or https://api.anthropic.com",
     )
-    model = models.CharField(max_length=200, help_text="The model's name at that server.")
+    model = models.CharField(
+        max_length=200,
+        help_text="The model's name at that server. In a provider's own protocol: google:NAME, for example.",
+    )
     secret_name = models.CharField(
         max_length=80,
         blank=True,
@@ -76,6 +97,27 @@ class ModelProfile(TenantOwned):
         blank=True,
         validators=[MinValueValidator(0), MaxValueValidator(2)],
         help_text="Empty: the server's own.",
+    )
+    tool_calls = models.CharField(
+        max_length=16,
+        choices=ToolCalls.choices,
+        default=ToolCalls.NATIVE,
+        db_default=ToolCalls.NATIVE,
+        help_text="Constrained JSON gives tools to a model without; its server must take a JSON Schema.",
+    )
+    reasoning_effort = models.CharField(
+        max_length=16,
+        blank=True,
+        default="",
+        db_default="",
+        choices=ReasoningEffort.choices,
+        help_text="How hard it thinks before it answers. Empty: its own choice. Models take different ones.",
+    )
+    thinking_tokens = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1024)],
+        help_text="For older models of Anthropic: the most tokens of thought, fewer than those of an answer.",
     )
     connect_seconds = models.FloatField(default=5, validators=SECONDS, help_text="To open a connection.")
     first_token_seconds = models.FloatField(default=60, validators=SECONDS, help_text="To the first token.")
@@ -141,10 +183,35 @@ class ModelProfile(TenantOwned):
 
     def clean(self) -> None:
         super().clean()
+        self._check_window()
+        self._check_protocol()
+        self._check_chain()
+
+    def _check_window(self) -> None:
         if self.context_tokens and self.max_output_tokens > self.context_tokens // 2:
             raise ValidationError(
                 {"max_output_tokens": "At most half of the context window: the rest is for what it reads."}
             )
+
+    def _check_protocol(self) -> None:
+        """What each protocol needs, and what it has no word for."""
+        wrong: list[tuple[str, str]] = []
+        address_needed = True
+        if self.protocol == Protocol.PYDANTIC_AI:
+            try:
+                address_needed = not provider_of(self.model)[0].address
+            except UnknownProvider as error:
+                wrong.append(("model", str(error)))
+            if not (self.secret_name or self.encrypted_key):
+                wrong.append(("secret_name", "Every provider asks for a key."))
+        if address_needed and not self.base_url:
+            wrong.append(("base_url", "Say where its server is."))
+        if self.thinking_tokens is not None and self.protocol != Protocol.ANTHROPIC:
+            wrong.append(("thinking_tokens", "Only Anthropic's protocol counts them."))
+        if wrong:
+            raise ValidationError(dict(wrong))
+
+    def _check_chain(self) -> None:
         chain = self.chain()
         following = chain[-1].fallback
         if following in chain:

@@ -25,6 +25,9 @@ class ModelProfileOut(Schema):
     max_output_tokens: int
     context_tokens: int | None
     temperature: float | None
+    tool_calls: str
+    reasoning_effort: str
+    thinking_tokens: int | None
     max_retries: int
     fallback: str | None
 

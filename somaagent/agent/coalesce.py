@@ -9,13 +9,16 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from somaagent.agent.events import AgentEvent, TextDelta
+from somaagent.agent.events import AgentEvent, ReasoningDelta, TextDelta
+
+_DELTAS = (TextDelta, ReasoningDelta)
 
 
 async def coalesce(
     events: AsyncGenerator[AgentEvent, None], seconds: float
 ) -> AsyncGenerator[AgentEvent, None]:
-    """The same events, where text that arrives within ``seconds`` of the last text is put together.
+    """The same events, where text that arrives within ``seconds`` of the last text is put together; so is
+    reasoning, and the two are kept apart.
 
     The first text is passed on at once, and any other event flushes what waits before it. The source runs
     ahead of the reader with text only: after any other event it waits until the reader comes back, so what
@@ -36,7 +39,7 @@ async def coalesce(
             if pump.done() and not reader.inbox:
                 break
             reader.drained.set()
-            if isinstance(event, TextDelta):
+            if isinstance(event, _DELTAS):
                 await reader.hold(seconds)
         pump.result()
     finally:
@@ -59,7 +62,7 @@ class _Reader:
             async for event in self._events:
                 self.inbox.append(event)
                 self.arrived.set()
-                if not isinstance(event, TextDelta):
+                if not isinstance(event, _DELTAS):
                     self.drained.clear()
                     self._urgent.set()
                     await self.drained.wait()
@@ -70,16 +73,18 @@ class _Reader:
         self.arrived.set()
 
     def next(self) -> AgentEvent:
-        """The oldest event, with all text that directly follows it when it is text."""
+        """The oldest event, with all that directly follows it and is of its kind when it is text or
+        reasoning.
+        """
         event = self.inbox.popleft()
-        if not isinstance(event, TextDelta):
+        if not isinstance(event, _DELTAS):
             self._urgent.clear()
             return event
         parts = [event.text]
-        while self.inbox and isinstance(follower := self.inbox[0], TextDelta):
+        while self.inbox and isinstance(follower := self.inbox[0], type(event)):
             parts.append(follower.text)
             self.inbox.popleft()
-        return TextDelta("".join(parts)) if len(parts) > 1 else event
+        return type(event)("".join(parts)) if len(parts) > 1 else event
 
     async def hold(self, seconds: float) -> None:
         """Lets text gather for ``seconds``, or until something that may not wait is here."""

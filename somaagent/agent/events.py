@@ -63,6 +63,21 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """The next piece of what the model thinks before it answers. It is not part of the answer."""
+
+    type: ClassVar[str] = "reasoning.delta"
+    text: str
+
+    def data(self) -> dict[str, Any]:
+        return {"text": self.text}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        return cls(data["text"])
+
+
+@dataclass(frozen=True, slots=True)
 class ToolStarted:
     """A tool call is about to run: whoever persists it does so before the next event is asked for."""
 
@@ -265,7 +280,14 @@ class TurnCancelled:
 
 
 AgentEvent = (
-    StepStarted | ContextCompacted | TextDelta | ToolStarted | ToolFinished | StepCompleted | RunCompleted
+    StepStarted
+    | ContextCompacted
+    | TextDelta
+    | ReasoningDelta
+    | ToolStarted
+    | ToolFinished
+    | StepCompleted
+    | RunCompleted
 )
 TurnEvent = AgentEvent | TurnStarted | TurnCompleted | TurnFailed | TurnCancelled
 
@@ -276,6 +298,7 @@ _BY_NAME: dict[str, type[TurnEvent]] = {
         StepStarted,
         ContextCompacted,
         TextDelta,
+        ReasoningDelta,
         ToolStarted,
         ToolFinished,
         StepCompleted,

@@ -10,8 +10,8 @@ from somaagent.errors import Kind, SomaError
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """``max_steps`` model calls, ``max_output_chars`` written by the model over the whole run (text and tool
-    arguments), ``seconds`` from the first step to the last (``None``: no limit)."""
+    """``max_steps`` model calls, ``max_output_chars`` written by the model over the whole run (text,
+    reasoning and tool arguments), ``seconds`` from the first step to the last (``None``: no limit)."""
 
     max_steps: int = 20
     max_output_chars: int = 400_000

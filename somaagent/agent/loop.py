@@ -7,11 +7,13 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from somaagent.agent.content import Reasoning
 from somaagent.agent.context import Context, Window
 from somaagent.agent.deadline import Deadline
 from somaagent.agent.events import (
     AgentEvent,
     ContextCompacted,
+    ReasoningDelta,
     RunCompleted,
     StepCompleted,
     StepStarted,
@@ -26,6 +28,7 @@ from somaagent.agent.ports import (
     ChatModel,
     FinishChunk,
     ModelSettings,
+    ReasoningChunk,
     TextChunk,
     ToolResult,
     ToolSchema,
@@ -99,9 +102,11 @@ class _Step:
     profile: str = ""
     summaries: Usage = NOTHING_USED
     ratio: float = 1.0
+    reasoning: tuple[Reasoning, ...] = ()
 
     def message(self) -> ModelMessage:
-        return ModelMessage("assistant", "".join(self.text), tuple(self.calls))
+        text, calls = "".join(self.text), tuple(self.calls)
+        return ModelMessage("assistant", text, calls, reasoning=self.reasoning)
 
     @property
     def used(self) -> Usage:
@@ -147,7 +152,9 @@ class _Run:
         theirs = {tool.name for tool in self.caller_tools}
         return any(call.name in theirs for call in step.calls)
 
-    async def _answer(self, step: _Step) -> AsyncGenerator[TextDelta | ContextCompacted, None]:
+    async def _answer(
+        self, step: _Step
+    ) -> AsyncGenerator[TextDelta | ReasoningDelta | ContextCompacted, None]:
         """What the model says, after a compaction where one is due, or where its server asks for one."""
         for may_ask_again in (True, False):
             async with aclosing(self._compact(step)) as compactions:
@@ -190,8 +197,8 @@ class _Run:
             raise cut_off()
         return "".join(text), finish
 
-    async def _ask(self, step: _Step) -> AsyncGenerator[TextDelta, None]:
-        """The model's text as it comes; its calls, usage and reason go to ``step``."""
+    async def _ask(self, step: _Step) -> AsyncGenerator[TextDelta | ReasoningDelta, None]:
+        """The model's text and reasoning as they come; its calls, usage and reason go to ``step``."""
         tools = (*self.toolset.schemas(), *self.caller_tools)
         stream = self.model.stream(self.context.messages(), tools=tools, settings=self.settings)
         async with aclosing(stream):
@@ -200,8 +207,12 @@ class _Run:
                     self._count(len(chunk.text))
                     step.text.append(chunk.text)
                     yield TextDelta(chunk.text)
+                elif isinstance(chunk, ReasoningChunk):
+                    self._count(len(chunk.text))
+                    yield ReasoningDelta(chunk.text)
                 elif isinstance(chunk, FinishChunk):
                     step.usage, step.reason, step.profile = chunk.usage, chunk.reason, chunk.profile
+                    step.reasoning = chunk.reasoning
                 else:
                     self._count(len(chunk.call.arguments))
                     step.calls.append(chunk.call)

@@ -2,42 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal, Self
+
+from somaagent.agent.content import Part, Reasoning, Text, part_of
 
 Role = Literal["system", "user", "assistant", "tool"]
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A model's wish to have a tool called. ``arguments`` is JSON text exactly as the model wrote it."""
+    """A model's wish to have a tool called. ``arguments`` is JSON text exactly as the model wrote it.
+
+    ``native`` is what the model's server wants back with the call, unchanged (Gemini signs its calls).
+    """
 
     id: str
     name: str
     arguments: str
+    native: Mapping[str, Any] | None = field(default=None, hash=False)
 
     def data(self) -> dict[str, Any]:
-        return {"id": self.id, "name": self.name, "arguments": self.arguments}
+        """As JSON values; what is empty is left out."""
+        data: dict[str, Any] = {"id": self.id, "name": self.name, "arguments": self.arguments}
+        return data | {"native": dict(self.native)} if self.native else data
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
-        return cls(data["id"], data["name"], data["arguments"])
+        return cls(data["id"], data["name"], data["arguments"], data.get("native"))
 
 
 @dataclass(frozen=True, slots=True)
 class ModelMessage:
     """One message of a conversation.
 
-    ``tool_calls`` only with role ``assistant``; ``tool_call_id`` only with role ``tool``, where ``text``
-    is the result of that call.
+    ``tool_calls`` and ``reasoning`` only with role ``assistant``; ``tool_call_id`` only with role ``tool``,
+    where ``text`` is the result of that call. ``parts`` only with role ``user``: everything that the message
+    holds, in order, where that is more than text; ``text`` is then the text of the parts.
     """
 
     role: Role
     text: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    parts: tuple[Part, ...] = ()
+    reasoning: tuple[Reasoning, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.parts and (self.role != "user" or self.text != _text_of(self.parts)):
+            raise ValueError("Parts belong to a user's message, and its text is theirs.")
+
+    @classmethod
+    def of_parts(cls, parts: Sequence[Part]) -> Self:
+        """A user's message."""
+        plain = all(isinstance(part, Text) for part in parts)
+        return cls("user", _text_of(parts), parts=() if plain else tuple(parts))
 
     def data(self) -> dict[str, Any]:
         """As JSON values; what is empty is left out."""
@@ -46,12 +67,22 @@ class ModelMessage:
             data["tool_calls"] = [call.data() for call in self.tool_calls]
         if self.tool_call_id is not None:
             data["tool_call_id"] = self.tool_call_id
+        if self.parts:
+            data["parts"] = [part.data() for part in self.parts]
+        if self.reasoning:
+            data["reasoning"] = [piece.data() for piece in self.reasoning]
         return data
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
         calls = tuple(ToolCall.from_data(call) for call in data.get("tool_calls", ()))
-        return cls(data["role"], data["text"], calls, data.get("tool_call_id"))
+        parts = tuple(part_of(part) for part in data.get("parts", ()))
+        reasoning = tuple(Reasoning.from_data(piece) for piece in data.get("reasoning", ()))
+        return cls(data["role"], data["text"], calls, data.get("tool_call_id"), parts, reasoning)
+
+
+def _text_of(parts: Sequence[Part]) -> str:
+    return "".join(part.text for part in parts if isinstance(part, Text))
 
 
 @dataclass(frozen=True, slots=True)

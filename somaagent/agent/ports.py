@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from somaagent.agent.content import Reasoning
 from somaagent.agent.messages import ModelMessage, ToolCall, Usage
 
 
@@ -14,6 +15,8 @@ class ModelSettings:
     """How a model should write. ``None`` leaves the choice to the model's server.
 
     ``response_format`` and ``tool_choice`` have the shapes that they have in OpenAI's chat completions.
+    How long a model thinks before it answers: ``reasoning_effort`` is a word of its server's (``low``,
+    ``high`` …), ``thinking_tokens`` the most tokens of thought, where its protocol counts them.
     """
 
     temperature: float | None = None
@@ -26,11 +29,20 @@ class ModelSettings:
     response_format: Mapping[str, Any] | None = None
     tool_choice: str | Mapping[str, Any] | None = None
     parallel_tool_calls: bool | None = None
+    reasoning_effort: str | None = None
+    thinking_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TextChunk:
     """The next piece of the answer; never empty."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningChunk:
+    """The next piece of what the model thinks before it answers; never empty, and not part of the answer."""
 
     text: str
 
@@ -45,14 +57,16 @@ class ToolCallChunk:
 @dataclass(frozen=True, slots=True)
 class FinishChunk:
     """The last chunk of every stream. ``reason``: ``stop``, ``length``, ``tool_calls``, ``content_filter`` or
-    the server's own word. ``profile`` names the model profile that answered, where there is one."""
+    the server's own word. ``profile`` names the model profile that answered, where there is one.
+    ``reasoning``: all of it, as the model's server wants it back with the results of its tool calls."""
 
     reason: str
     usage: Usage = field(default_factory=Usage)
     profile: str = ""
+    reasoning: tuple[Reasoning, ...] = ()
 
 
-ModelChunk = TextChunk | ToolCallChunk | FinishChunk
+ModelChunk = TextChunk | ReasoningChunk | ToolCallChunk | FinishChunk
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ def ratio(counted: int, guessed: int) -> float:
 
 def _size(message: ModelMessage) -> int:
     calls = sum(_bytes(call.id) + _bytes(call.name) + _bytes(call.arguments) for call in message.tool_calls)
-    return _bytes(message.text) + calls
+    return _bytes(message.text) + calls + sum(_bytes(piece.text) for piece in message.reasoning)
 
 
 def _size_of_tool(tool: ToolSchema) -> int:

@@ -194,6 +194,46 @@ def test_tool_calls_are_streamed(client):
     assert (call.function.name, json.loads(call.function.arguments)) == ("weather", {"town": "Rome"})
 
 
+def test_what_a_model_thinks_is_told_apart_and_comes_back_with_the_results_of_tools(gateway, client):
+    conversation = user("ponder: " + json.dumps([{"name": "weather", "arguments": {"town": "Rome"}}]))
+    first = client.chat.completions.create(
+        model=AGENT, messages=conversation, tools=[WEATHER], reasoning_effort="low"
+    )
+    message = first.choices[0].message
+    assert (message.content, message.reasoning_content) == (None, "Hm hm")
+    conversation += [message, {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "Rain"}]
+    client.chat.completions.create(model=AGENT, messages=conversation, tools=[WEATHER])
+    asked, again = [request["body"] for request in gateway.model.requests()]
+    assert asked["reasoning_effort"] == "low"
+    assert again["messages"][-2]["reasoning_content"] == "Hm hm"
+
+    bare = [*user("say: hi"), {"role": "assistant", "content": "Hi", "reasoning_content": "Polite."}]
+    client.chat.completions.create(model=AGENT, messages=[*bare, *user("say: ho")])
+    assert gateway.model.requests()[-1]["body"]["messages"][-2]["reasoning_content"] == "Polite."
+
+
+def test_what_a_model_thinks_is_streamed(client):
+    chunks = list(client.chat.completions.create(model=AGENT, messages=user("think: Aha"), stream=True))
+    deltas = [chunk.choices[0].delta for chunk in chunks]
+    assert "".join(getattr(delta, "reasoning_content", None) or "" for delta in deltas) == "Let me see"
+    assert "".join(delta.content or "" for delta in deltas) == "Aha"
+    (state,) = [delta.reasoning_state for delta in deltas if getattr(delta, "reasoning_state", None)]
+    assert state[0]["text"] == "Let me see"
+
+
+def test_images_and_files_are_shown_to_the_model(gateway, client):
+    parts = [
+        {"type": "text", "text": "say: seen"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw==", "detail": "low"}},
+        {"type": "image_url", "image_url": {"url": "https://example.org/cat.jpg"}},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERg=="}},
+    ]
+    answer = client.chat.completions.create(model=AGENT, messages=[{"role": "user", "content": parts}])
+    assert answer.choices[0].message.content == "seen"
+    (asked,) = gateway.model.requests()
+    assert asked["body"]["messages"][-1]["content"] == parts
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_who_goes_away_stops_the_model(gateway, client, sooner_or_later, stream):
     told = user("slow 0.05: " + "word " * 400)

@@ -83,16 +83,13 @@ def test_another_tenant_s_agent_is_not_there(gateway, client):
         client.chat.completions.create(model=slug, messages=user("say: hi"))
 
 
-PICTURE = [{"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}]
-
-
 @pytest.mark.parametrize(
     ("wrong", "param"),
     [
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "user"}]}, "messages[0]"),
         ({"messages": [{"role": "king", "content": "x"}]}, "messages[0].role"),
-        ({"messages": [{"role": "user", "content": PICTURE}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": [{"type": "poem"}]}]}, "messages[0].content"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0]"),
         ({"temperature": 9}, "temperature"),
         ({"max_tokens": 0}, "max_tokens"),
@@ -144,3 +141,30 @@ def test_what_is_not_offered(gateway, client, key):
 def _posted(gateway: Gateway, key: str, body: bytes) -> requests.Response:
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     return requests.post(f"{gateway.url}/v1/chat/completions", data=body, headers=headers, timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("part", "reason"),
+    [
+        ({"type": "input_audio", "input_audio": {"data": "", "format": "mp3"}}, "only the types text"),
+        ({"type": "image_url", "image_url": {"url": "http://example.org/cat.jpg"}}, "an https address"),
+        ({"type": "image_url", "image_url": {"url": "data:image/png;base64,no!"}}, "a data URL in Base64"),
+        ({"type": "image_url", "image_url": {"url": "data:text/html;base64,PGI+"}}, "a type image/"),
+        ({"type": "image_url", "image_url": {"url": "https://a.org", "detail": "huge"}}, "'low'"),
+        ({"type": "file", "file": {"file_id": "file-1"}}, "nothing is kept here"),
+        ({"type": "file", "file": {"file_data": "JVBERg=="}}, "file_data is a data URL"),
+        ({"type": "image_url"}, "image_url: Field required"),
+        ("text", "only the types text"),
+    ],
+)
+def test_a_part_of_a_message_that_cannot_be_shown(client, part, reason):
+    with pytest.raises(openai.BadRequestError, match=reason) as caught:
+        client.chat.completions.create(model=AGENT, messages=[{"role": "user", "content": [part]}])
+    assert caught.value.param == "messages[0].content"
+
+
+def test_only_users_show_images(client):
+    image = {"type": "image_url", "image_url": {"url": "https://example.org/cat.jpg"}}
+    said = [{"role": "system", "content": [image]}, *user("say: hi")]
+    with pytest.raises(openai.BadRequestError, match="only the role user has images"):
+        client.chat.completions.create(model=AGENT, messages=said)

@@ -15,11 +15,11 @@ from yarl import URL
 
 from somaagent.agent import failures
 from somaagent.agent.messages import ModelMessage
-from somaagent.agent.models.answers import AnswerReader
+from somaagent.agent.models.answers import AnswerReader, Written
 from somaagent.agent.models.connection import Connection, Timeouts
 from somaagent.agent.models.refusals import refusal
 from somaagent.agent.models.sse import EventParser
-from somaagent.agent.ports import ModelChunk, ModelSettings, TextChunk, ToolSchema
+from somaagent.agent.ports import ModelChunk, ModelSettings, ToolSchema
 from somaagent.errors import SomaError
 
 _LAST_WORDS_SECONDS = 5.0
@@ -193,7 +193,7 @@ class Adapter(ABC):
         return failures.timed_out(f"The model wrote nothing for {self._timeouts.first_token:g} seconds.")
 
 
-def _tail(parser: EventParser, reader: AnswerReader) -> Iterator[TextChunk]:
+def _tail(parser: EventParser, reader: AnswerReader) -> Iterator[Written]:
     """What is left when the connection ended; it may be half an event."""
     if reader.complete:
         return

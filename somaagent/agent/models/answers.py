@@ -9,10 +9,13 @@ from typing import Any, ClassVar
 
 import orjson
 
+from somaagent.agent.content import Reasoning
 from somaagent.agent.failures import garbled
 from somaagent.agent.messages import ToolCall, Usage
 from somaagent.agent.models.refusals import told_error
-from somaagent.agent.ports import FinishChunk, ModelChunk, TextChunk, ToolCallChunk
+from somaagent.agent.ports import FinishChunk, ModelChunk, ReasoningChunk, TextChunk, ToolCallChunk
+
+Written = TextChunk | ReasoningChunk
 
 
 @dataclass(slots=True)
@@ -22,6 +25,7 @@ class PartialCall:
     id: str = ""
     name: str = ""
     arguments: list[str] = field(default_factory=list)
+    native: Mapping[str, Any] | None = None
 
 
 class AnswerReader(ABC):
@@ -34,9 +38,10 @@ class AnswerReader(ABC):
     what: ClassVar[str]
     reasons: ClassVar[Mapping[str, str]] = {}
 
-    def __init__(self, secret: str | None = None) -> None:
+    def __init__(self, model: str, secret: str | None = None) -> None:
         """``secret`` is kept out of what the server's error messages are quoted with."""
         self.begun = False
+        self._model = model
         self._secret = secret
         self._reason = ""
         self._usage = Usage()
@@ -51,9 +56,9 @@ class AnswerReader(ABC):
     def complete(self) -> bool:
         """Nothing that matters can follow."""
 
-    def read(self, text: bytes) -> Iterator[TextChunk]:
-        """The text in one JSON object. Raises ``SomaError``: garbled, or the error that the object tells
-        of.
+    def read(self, text: bytes) -> Iterator[Written]:
+        """The text and reasoning in one JSON object. Raises ``SomaError``: garbled, or the error that the
+        object tells of.
         """
         try:
             answer = orjson.loads(text)
@@ -73,10 +78,32 @@ class AnswerReader(ABC):
         for index, call in sorted(self._calls.items()):
             if not call.name:
                 raise garbled("it asks for a tool without a name")
-            yield ToolCallChunk(ToolCall(call.id or f"call_{index}", call.name, "".join(call.arguments)))
+            called = ToolCall(call.id or f"call_{index}", call.name, "".join(call.arguments), call.native)
+            yield ToolCallChunk(called)
         default = "tool_calls" if self._calls else "stop"
-        yield FinishChunk(self.reasons.get(self._reason, self._reason) or default, self._usage)
+        reason = self.reasons.get(self._reason, self._reason) or default
+        yield FinishChunk(reason, self._usage, reasoning=self._reasoning())
 
     @abstractmethod
-    def _read(self, answer: Mapping[str, Any]) -> Iterator[TextChunk]:
-        """The text in one object. A shape that is not the protocol's may end in a KeyError and the like."""
+    def _reasoning(self) -> tuple[Reasoning, ...]:
+        """All that the model thought, as its server wants it back."""
+
+    def _text(self, text: Any) -> Iterator[TextChunk]:
+        if said := self._noted(text):
+            yield TextChunk(said)
+
+    def _thought(self, text: Any) -> Iterator[ReasoningChunk]:
+        if said := self._noted(text):
+            yield ReasoningChunk(said)
+
+    def _noted(self, text: Any) -> str:
+        if not text:
+            return ""
+        if not isinstance(text, str):
+            raise TypeError(text)
+        self.begun = True
+        return text
+
+    @abstractmethod
+    def _read(self, answer: Mapping[str, Any]) -> Iterator[Written]:
+        """What one object holds. A shape that is not the protocol's may end in a KeyError and the like."""

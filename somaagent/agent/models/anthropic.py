@@ -27,4 +27,4 @@ class Anthropic(Adapter):
         return request_body(self._model, messages, tools, settings)
 
     def _reader(self) -> MessageReader:
-        return MessageReader(self._key)
+        return MessageReader(self._model, self._key)

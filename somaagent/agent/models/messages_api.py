@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import orjson
 
 from somaagent.agent import failures
+from somaagent.agent.content import Reasoning
 from somaagent.agent.messages import ModelMessage, Usage
-from somaagent.agent.models.answers import AnswerReader, PartialCall
-from somaagent.agent.ports import ModelSettings, TextChunk, ToolSchema
+from somaagent.agent.models.answers import AnswerReader, PartialCall, Written
+from somaagent.agent.models.message_blocks import PROTOCOL, blocks_of
+from somaagent.agent.ports import ModelSettings, ToolSchema
 
 # The API wants a number; this one every model of it can write.
 _MAX_TOKENS = 4096
 # The API wants a user to speak first; the oldest messages of a long conversation may be left out.
 _BEFORE = {"type": "text", "text": "(What was said before is left out.)"}
-
-Block = dict[str, Any]
 
 
 def request_body(
@@ -28,7 +29,7 @@ def request_body(
     body: dict[str, Any] = {
         "model": model,
         "max_tokens": settings.max_output_tokens or _MAX_TOKENS,
-        "messages": _conversation(messages),
+        "messages": _conversation(messages, model),
         "stream": True,
     }
     chosen = {
@@ -38,6 +39,7 @@ def request_body(
         "top_p": settings.top_p,
         "stop_sequences": list(settings.stop) or None,
         "tool_choice": _tool_choice(settings) if tools else None,
+        **_thinking(settings),
     }
     body.update((name, value) for name, value in chosen.items() if value is not None)
     return orjson.dumps(body)
@@ -47,6 +49,20 @@ def _check(settings: ModelSettings) -> None:
     for name in ("seed", "presence_penalty", "frequency_penalty", "response_format"):
         if getattr(settings, name) is not None:
             raise failures.refused_request(f"Anthropic's protocol knows no {name}")
+
+
+def _thinking(settings: ModelSettings) -> dict[str, Any]:
+    """Older models are told how many tokens of thought they have, newer ones how hard to think."""
+    effort, tokens = settings.reasoning_effort, settings.thinking_tokens
+    if effort == "none":
+        return {"thinking": {"type": "disabled"}}
+    said: dict[str, Any] = {}
+    if tokens is not None:
+        said["thinking"] = {"type": "enabled", "budget_tokens": tokens}
+    if effort is not None:
+        said.setdefault("thinking", {"type": "adaptive", "display": "summarized"})
+        said["output_config"] = {"effort": effort}
+    return said
 
 
 def _tool_choice(settings: ModelSettings) -> dict[str, Any] | None:
@@ -63,13 +79,13 @@ def _tool_choice(settings: ModelSettings) -> dict[str, Any] | None:
     return choice
 
 
-def _conversation(messages: Sequence[ModelMessage]) -> list[dict[str, Any]]:
+def _conversation(messages: Sequence[ModelMessage], model: str) -> list[dict[str, Any]]:
     """Users and assistants in turn: what one side says in several messages becomes one, as results of tools
     must.
     """
     conversation: list[dict[str, Any]] = []
     for message in messages:
-        blocks = _blocks(message)
+        blocks = blocks_of(message, model)
         if not blocks:
             continue
         role = "assistant" if message.role == "assistant" else "user"
@@ -82,31 +98,21 @@ def _conversation(messages: Sequence[ModelMessage]) -> list[dict[str, Any]]:
     return conversation
 
 
-def _blocks(message: ModelMessage) -> list[Block]:
-    """The API refuses blocks of text with nothing in them."""
-    if message.role == "system":
-        return []
-    if message.role == "tool":
-        return [{"type": "tool_result", "tool_use_id": message.tool_call_id, "content": message.text}]
-    text: list[Block] = [{"type": "text", "text": message.text}] if message.text.strip() else []
-    return text + [
-        {"type": "tool_use", "id": call.id, "name": call.name, "input": _input(call.arguments)}
-        for call in message.tool_calls
-    ]
-
-
-def _input(arguments: str) -> dict[str, Any]:
-    """The API takes objects only. The model has been told what was wrong with anything else it wrote."""
-    try:
-        values = orjson.loads(arguments.strip() or "{}")
-    except orjson.JSONDecodeError:
-        values = None
-    return values if isinstance(values, dict) else {"unreadable": arguments}
-
-
 def _tool(tool: ToolSchema) -> dict[str, Any]:
     shown = {"name": tool.name, "description": tool.description, "input_schema": dict(tool.parameters)}
     return shown | {"strict": True} if tool.strict else shown
+
+
+@dataclass(slots=True)
+class Thought:
+    """A block of thinking as it grows: with the API's signature, or hidden (``redacted``) as a whole."""
+
+    text: list[str] = field(default_factory=list)
+    signature: str = ""
+    redacted: str = ""
+
+    def native(self) -> dict[str, str]:
+        return {"redacted": self.redacted} if self.redacted else {"signature": self.signature}
 
 
 class MessageReader(AnswerReader):
@@ -124,10 +130,11 @@ class MessageReader(AnswerReader):
         "refusal": "content_filter",
     }
 
-    def __init__(self, secret: str | None = None) -> None:
-        super().__init__(secret)
+    def __init__(self, model: str, secret: str | None = None) -> None:
+        super().__init__(model, secret)
         self._stopped = False
         self._counts: dict[str, int] = {}
+        self._thoughts: dict[int, Thought] = {}
 
     @property
     def finished(self) -> bool:
@@ -137,7 +144,7 @@ class MessageReader(AnswerReader):
     def complete(self) -> bool:
         return self._stopped
 
-    def _read(self, answer: Mapping[str, Any]) -> Iterator[TextChunk]:
+    def _read(self, answer: Mapping[str, Any]) -> Iterator[Written]:
         match answer["type"]:
             case "message":
                 yield from self._whole(answer)
@@ -153,38 +160,51 @@ class MessageReader(AnswerReader):
             case "message_stop":
                 self._stopped = True
 
-    def _whole(self, message: Mapping[str, Any]) -> Iterator[TextChunk]:
+    def _whole(self, message: Mapping[str, Any]) -> Iterator[Written]:
         for index, block in enumerate(message["content"]):
             yield from self._block(index, block)
         self._reason = str(message.get("stop_reason") or "")
         self._count(message.get("usage"))
 
-    def _block(self, index: int, block: Mapping[str, Any]) -> Iterator[TextChunk]:
-        if block["type"] == "text":
-            yield from self._text(block.get("text"))
-        elif block["type"] == "tool_use":
-            self.begun = True
-            call = PartialCall(str(block["id"]), str(block["name"]))
-            if values := block.get("input"):
-                call.arguments.append(orjson.dumps(values).decode())
-            self._calls[index] = call
+    def _block(self, index: int, block: Mapping[str, Any]) -> Iterator[Written]:
+        match block["type"]:
+            case "text":
+                yield from self._text(block.get("text"))
+            case "thinking":
+                self._thoughts[index] = Thought(signature=str(block.get("signature") or ""))
+                yield from self._think(index, block.get("thinking"))
+            case "redacted_thinking":
+                self.begun = True
+                self._thoughts[index] = Thought(redacted=str(block["data"]))
+            case "tool_use":
+                self.begun = True
+                call = PartialCall(str(block["id"]), str(block["name"]))
+                if values := block.get("input"):
+                    call.arguments.append(orjson.dumps(values).decode())
+                self._calls[index] = call
 
-    def _delta(self, index: int, delta: Mapping[str, Any]) -> Iterator[TextChunk]:
+    def _delta(self, index: int, delta: Mapping[str, Any]) -> Iterator[Written]:
         match delta["type"]:
             case "text_delta":
                 yield from self._text(delta["text"])
             case "thinking_delta":
+                yield from self._think(index, delta["thinking"])
+            case "signature_delta" if index in self._thoughts:
                 self.begun = True
+                self._thoughts[index].signature += str(delta["signature"])
             case "input_json_delta" if index in self._calls:
                 self._calls[index].arguments.append(str(delta["partial_json"]))
 
-    def _text(self, text: Any) -> Iterator[TextChunk]:
-        if not text:
-            return
-        if not isinstance(text, str):
-            raise TypeError(text)
-        self.begun = True
-        yield TextChunk(text)
+    def _think(self, index: int, text: Any) -> Iterator[Written]:
+        for chunk in self._thought(text):
+            self._thoughts.setdefault(index, Thought()).text.append(chunk.text)
+            yield chunk
+
+    def _reasoning(self) -> tuple[Reasoning, ...]:
+        return tuple(
+            Reasoning("".join(thought.text), PROTOCOL, self._model, thought.native())
+            for _, thought in sorted(self._thoughts.items())
+        )
 
     def _count(self, usage: Mapping[str, Any] | None) -> None:
         """Counts are told once or grow; what was read from or written to the cache is counted apart there."""

@@ -12,6 +12,8 @@ from somaagent.agent.ports import ModelSettings, ToolSchema
 
 __all__ = ["OpenAICompatible", "Timeouts"]
 
+_OPENAI = ("api.openai.com", ".openai.azure.com")
+
 
 class OpenAICompatible(Adapter):
     """A ``ChatModel``. ``base_url`` ends where ``/chat/completions`` follows, mostly in ``/v1``."""
@@ -25,7 +27,14 @@ class OpenAICompatible(Adapter):
     def _body(
         self, messages: Sequence[ModelMessage], tools: Sequence[ToolSchema], settings: ModelSettings
     ) -> bytes:
-        return request_body(self._model, messages, tools, settings)
+        limit = "max_completion_tokens" if self._is_openai() else "max_tokens"
+        return request_body(self._model, messages, tools, settings, limit=limit)
+
+    def _is_openai(self) -> bool:
+        """OpenAI's own models that reason refuse the older word for the limit; other servers may know no
+        newer one.
+        """
+        return (self._url.host or "").endswith(_OPENAI)
 
     def _reader(self) -> CompletionReader:
-        return CompletionReader(self._key)
+        return CompletionReader(self._model, self._key)

@@ -1,0 +1,136 @@
+"""Turns that think, and models of other kinds, as a profile says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+import requests
+from django.conf import settings
+
+from apps.chat import completions, host, stream, tasks
+from apps.chat.models import Step, Turn, TurnState
+from apps.sessions import services as session_services
+from apps.sessions.models import ModelProfile, Protocol
+from somaagent.agent.events import ReasoningDelta, RunCompleted, StepCompleted
+from somaagent.agent.messages import ModelMessage
+from somaagent.agent.ports import ModelSettings, ToolSchema
+from somaagent.background import run_coroutine
+from somaagent.tenancy.scope import tenant_scope
+from tests import model_server
+from tests.factories import Organisation, organisation, submitted
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with model_server.process() as url:
+        yield url
+
+
+@pytest.fixture(autouse=True)
+def clean(server) -> None:
+    requests.post(f"{server}/_reset", timeout=10).raise_for_status()
+
+
+def script(url: str, *steps: str) -> None:
+    requests.post(f"{url}/_script", data=orjson.dumps(steps), timeout=10).raise_for_status()
+
+
+def asked(url: str) -> list[dict[str, Any]]:
+    return list(requests.get(f"{url}/_requests", timeout=10).json()["requests"])
+
+
+def profile(acme: Organisation, slug: str, **facts: Any) -> ModelProfile:
+    given = {"name": slug.title(), "model": slug, "base_url": "http://model.invalid/v1"} | facts
+    with tenant_scope(acme.tenant.id):
+        return session_services.model_profile_ensure(tenant_id=acme.tenant.id, slug=slug, **given)
+
+
+def change(acme: Organisation, **facts: Any) -> ModelProfile:
+    """Other facts of the profile that the organisation's agent speaks with."""
+    return profile(acme, "scripted", base_url=acme.agent.model_profile.base_url, name="Scripted", **facts)
+
+
+def answered(acme: Organisation, text: str) -> Turn:
+    """A turn, run to its end by a worker."""
+    with tenant_scope(acme.tenant.id):
+        turn = submitted(acme.owner, text).turn
+    tasks.turn_run(str(turn.id), str(acme.tenant.id))
+    run_coroutine(host.idle())
+    with tenant_scope(acme.tenant.id):
+        return Turn.objects.select_related("output_message").get(id=turn.id)
+
+
+def events_of(turn: Turn) -> list[stream.Record]:
+    return run_coroutine(stream.read(turn.id, 0))
+
+
+def test_what_the_model_thinks_is_in_the_turn_s_events_and_not_in_its_answer(server):
+    acme = organisation("acme", model_url=f"{server}/v1")
+    change(acme, reasoning_effort="high")
+    turn = answered(acme, "think: Forty-two")
+    assert (turn.state, turn.output_message.text) == (TurnState.COMPLETED, "Forty-two")
+    thought = [record.values()["text"] for record in events_of(turn) if record.type == ReasoningDelta.type]
+    assert "".join(thought) == "Let me see"
+    [request] = asked(server)
+    assert request["body"]["reasoning_effort"] == "high"
+    with tenant_scope(acme.tenant.id):
+        kept = StepCompleted.from_data(Step.objects.get(turn=turn).data)
+    assert kept.message.reasoning[0].text == "Let me see"
+
+
+def test_a_profile_of_anthropic_s_says_how_many_tokens_to_think(server):
+    acme = organisation("acme")
+    profile(
+        acme,
+        "scripted",
+        protocol=Protocol.ANTHROPIC,
+        base_url=server,
+        thinking_tokens=2048,
+        max_output_tokens=4096,
+    )
+    assert answered(acme, "think: Yes").output_message.text == "Yes"
+    [request] = asked(server)
+    assert request["body"]["thinking"] == {"type": "enabled", "budget_tokens": 2048}
+
+
+def test_a_provider_in_its_own_protocol_answers_a_turn_with_the_key_of_its_secret(server):
+    acme = organisation("acme")
+    profile(
+        acme,
+        "scripted",
+        protocol=Protocol.PYDANTIC_AI,
+        base_url=server,
+        model="google:scripted",
+        secret_name="models/local",
+        first_token_seconds=60,
+    )
+    assert answered(acme, "say: from Gemini").output_message.text == "from Gemini"
+    [request] = asked(server)
+    assert request["headers"]["x-goog-api-key"] == settings.SECRETS.read("models/local", "api_key")
+
+
+def test_a_model_without_tools_is_asked_in_constrained_json(server):
+    acme = organisation("acme", model_url=f"{server}/v1")
+    change(acme, tool_calls="constrained")
+    script(server, 'say: {"answer": "No town, no weather."}')
+    request = completions.Asked(
+        "assistant",
+        [ModelMessage("user", "What is the weather?")],
+        ModelSettings(),
+        [ToolSchema("weather", "The weather in a town.", {"type": "object"})],
+    )
+
+    async def answer() -> str:
+        events = await completions.begin(actor=acme.owner, asked=request)
+        *_, done = [event async for event in events]
+        assert isinstance(done, RunCompleted)
+        return done.text
+
+    assert run_coroutine(answer()) == "No town, no weather."
+    [seen] = asked(server)
+    assert seen["body"]["response_format"]["type"] == "json_schema"
