@@ -88,6 +88,10 @@ WEBHOOK_SECONDS = Histogram(
 WEBHOOKS_DISABLED = Counter(
     "soma_webhooks_disabled_total", "Webhooks that were disabled: failing for days, or gone.", ["reason"]
 )
+SCHEDULE_RUNS = Counter("soma_schedule_runs_total", "Times that schedules were due, by outcome.", ["outcome"])
+SCHEDULE_LATENESS_SECONDS = Histogram(
+    "soma_schedule_lateness_seconds", "From the time that a run was planned for to the run.", buckets=_LONG
+)
 # A process that died has no streams any more, so its share must vanish with it.
 STREAMS_OPEN = Gauge(
     "soma_streams_open", "Clients that follow a turn or a chat completion now.", multiprocess_mode="livesum"
