@@ -7,7 +7,7 @@ import functools
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import structlog
@@ -19,11 +19,12 @@ from somaagent.agent.failures import ModelError, failure
 from somaagent.agent.models.adapter import Adapter
 from somaagent.agent.models.anthropic import Anthropic
 from somaagent.agent.models.connection import Timeouts
+from somaagent.agent.models.embeddings import OpenAIEmbeddings, RetryingEmbeddings
 from somaagent.agent.models.fallback import Candidate, FallbackModel
 from somaagent.agent.models.openai_compatible import OpenAICompatible
 from somaagent.agent.models.retrying import RetryingModel, RetryPolicy
 from somaagent.agent.models.session import open_session
-from somaagent.agent.ports import ChatModel, ModelSettings
+from somaagent.agent.ports import ChatModel, EmbeddingModel, ModelSettings
 from somaagent.agent.prices import Prices
 from somaagent.observability import metrics
 
@@ -65,9 +66,7 @@ async def model_for(profiles: Sequence[ModelProfile], wanted: ModelSettings) -> 
     ]
 
     def failed(candidate: Candidate, error: ModelError, following: Candidate | None) -> None:
-        if error.code == KEY_REFUSED and by_slug[candidate.name].secret_name:
-            # It may have changed in Vault: the next turn reads it anew.
-            settings.SECRETS.forget(by_slug[candidate.name].secret_name)
+        note_refusal(by_slug[candidate.name], error)
         if following is not None:
             metrics.MODEL_FALLBACKS.labels(profile=candidate.name).inc()
             logger.warning(
@@ -79,6 +78,12 @@ async def model_for(profiles: Sequence[ModelProfile], wanted: ModelSettings) -> 
             )
 
     return FallbackModel(candidates, on_failure=failed)
+
+
+def note_refusal(profile: ModelProfile, error: ModelError) -> None:
+    """A key that was refused may have changed in Vault: who asks next reads it anew."""
+    if error.code == KEY_REFUSED and profile.secret_name:
+        settings.SECRETS.forget(profile.secret_name)
 
 
 def _within(profile: ModelProfile, wanted: ModelSettings) -> ModelSettings:
@@ -104,28 +109,51 @@ def _prices_of(profile: ModelProfile) -> Prices:
     )
 
 
+async def embeddings_for(profile: ModelProfile) -> EmbeddingModel:
+    """The profile's model, with its retries. No other stands in: vectors of two models do not compare."""
+    return RetryingEmbeddings(await open_embeddings(profile), _policy(profile), on_retry=_telling(profile))
+
+
+async def open_embeddings(profile: ModelProfile) -> EmbeddingModel:
+    """The same, asked once. Raises ``model_secret_missing`` and the adapter's."""
+    return OpenAIEmbeddings(**await _way_to(profile))
+
+
 async def open_model(profile: ModelProfile) -> ChatModel:
     """The model of one profile alone, unguarded. Raises ``model_secret_missing`` and the adapter's."""
-    return ADAPTERS[profile.protocol](
-        base_url=profile.base_url,
-        model=profile.model,
-        api_key=await _api_key(profile),
-        session=_session(),
-        timeouts=Timeouts(
+    return ADAPTERS[profile.protocol](**await _way_to(profile))
+
+
+async def _way_to(profile: ModelProfile) -> dict[str, Any]:
+    """What every adapter is made of."""
+    return {
+        "base_url": profile.base_url,
+        "model": profile.model,
+        "api_key": await _api_key(profile),
+        "session": _session(),
+        "timeouts": Timeouts(
             connect=profile.connect_seconds,
             first_token=profile.first_token_seconds,
             idle=profile.idle_seconds,
         ),
-    )
+    }
 
 
 async def _patient_model(profile: ModelProfile) -> ChatModel:
+    model = guarded(profile, await open_model(profile))
+    return RetryingModel(model, _policy(profile), on_retry=_telling(profile))
+
+
+def _policy(profile: ModelProfile) -> RetryPolicy:
+    return RetryPolicy(profile.max_retries, profile.max_retry_wait_seconds)
+
+
+def _telling(profile: ModelProfile) -> Callable[[ModelError, float], None]:
     def retried(error: ModelError, wait: float) -> None:
         metrics.MODEL_RETRIES.labels(profile=profile.slug).inc()
         logger.info("model.retry", profile=profile.slug, error=error.code, wait=round(wait, 3))
 
-    policy = RetryPolicy(profile.max_retries, profile.max_retry_wait_seconds)
-    return RetryingModel(guarded(profile, await open_model(profile)), policy, on_retry=retried)
+    return retried
 
 
 async def _api_key(profile: ModelProfile) -> str | None:

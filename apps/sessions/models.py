@@ -25,6 +25,11 @@ class Protocol(models.TextChoices):
     ANTHROPIC = "anthropic", "Anthropic"
 
 
+class ModelKind(models.TextChoices):
+    CHAT = "chat", "answers"
+    EMBEDDING = "embedding", "embeddings"
+
+
 def _price(verbose_name: str, help_text: str) -> models.DecimalField[Any, Any]:
     return models.DecimalField(
         verbose_name,
@@ -62,6 +67,19 @@ class ModelProfile(TenantOwned):
         default="",
         editable=False,
         help_text="A key of the tenant's own, sealed (see ``keys``).",
+    )
+    kind = models.CharField(
+        "what it gives",
+        max_length=16,
+        choices=ModelKind.choices,
+        default=ModelKind.CHAT,
+        help_text="Answers, for agents; or embeddings: vectors that tell how near texts are in meaning.",
+    )
+    dimensions = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Of embeddings: how many numbers a vector has. Empty: as many as come.",
     )
     max_output_tokens = models.PositiveIntegerField(default=1024, validators=[MinValueValidator(1)])
     context_tokens = models.PositiveIntegerField(
@@ -145,12 +163,34 @@ class ModelProfile(TenantOwned):
             raise ValidationError(
                 {"max_output_tokens": "At most half of the context window: the rest is for what it reads."}
             )
+        if faults := self._faults_of_kind():
+            raise ValidationError(faults)
         chain = self.chain()
         following = chain[-1].fallback
         if following in chain:
             raise ValidationError({"fallback": f"“{following}” would stand in for itself."})
         if following is not None:
             raise ValidationError({"fallback": f"At most {MOST_FALLBACKS} may follow one another."})
+
+    def _faults_of_kind(self) -> dict[str, str]:
+        """By field, what does not go with answers, or with embeddings."""
+        if not self.gives_embeddings:
+            faults = {"dimensions": "Only embeddings have dimensions."} if self.dimensions else {}
+            if self.fallback is not None and self.fallback.gives_embeddings:
+                faults["fallback"] = f"“{self.fallback}” gives embeddings: it cannot answer."
+            return faults
+        faults = {}
+        if self.protocol != Protocol.OPENAI_COMPATIBLE:
+            faults["protocol"] = "Embeddings come by the OpenAI-compatible protocol alone."
+        if self.fallback is not None:
+            faults["fallback"] = "Vectors of different models cannot be compared: none stands in for another."
+        if self.agents.exists() or self.stands_in_for.exists():
+            faults["kind"] = "Agents, or profiles that it stands in for, need its answers."
+        return faults
+
+    @property
+    def gives_embeddings(self) -> bool:
+        return self.kind == ModelKind.EMBEDDING
 
     def chain(self) -> list[ModelProfile]:
         """This profile and those that stand in for it, in order: at most ``MOST_FALLBACKS``, and none of
@@ -185,6 +225,12 @@ class Agent(TenantOwned):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        super().clean()
+        if self.model_profile_id is not None and self.model_profile.gives_embeddings:
+            message = f"“{self.model_profile}” gives embeddings: choose a profile that answers."
+            raise ValidationError({"model_profile": message})
 
 
 class Session(TenantOwned, IdempotentCreate):

@@ -34,6 +34,10 @@ COMPLETIONS = Counter("soma_completions_total", "Chat completions that ended, by
 COMPLETION_SECONDS = Histogram(
     "soma_completion_seconds", "From a chat completion's request to its end.", buckets=_LONG
 )
+EMBEDDINGS = Counter("soma_embeddings_total", "Requests for embeddings that ended, by how.", ["state"])
+EMBEDDING_SECONDS = Histogram(
+    "soma_embedding_seconds", "From a request for embeddings to its end.", buckets=_SHORT
+)
 FIRST_TOKEN_SECONDS = Histogram(
     "soma_first_token_seconds",
     "From a turn's submission, or a chat completion's request, to the first text of its answer.",
