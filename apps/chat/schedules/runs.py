@@ -10,7 +10,6 @@ import functools
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.db import transaction
@@ -18,6 +17,7 @@ from django.utils import timezone
 
 from apps.chat import handover
 from apps.chat import services as chat
+from apps.chat.models import OnBusy, Turn
 from apps.sessions import services as sessions
 from somaagent.errors import Kind, SomaError
 from somaagent.tenancy.actor import Actor
@@ -29,12 +29,9 @@ from . import selectors, services
 from .models import MissedRuns, RunOutcome, Schedule, ScheduleRun, SessionPolicy
 from .timing import timing_of
 
-if TYPE_CHECKING:
-    from apps.chat.models import Turn
-
 # A run that is this late was missed: the platform was off, or its scheduler.
 MISSED_AFTER = timedelta(minutes=5)
-# The next run may do better than one that ended so; after any other error it cannot, until somebody acts.
+# Too many turns wait in the session: the next run may do better. After any other error none can.
 PASSING = frozenset({"session_busy"})
 
 
@@ -103,15 +100,24 @@ def _run(schedule: Schedule, planned_at: datetime, once: Idempotency) -> Schedul
 
 
 def _submit(schedule: Schedule, actor: Actor, once: Idempotency | None) -> Turn:
-    """The turn of a run: queued, and on its way to a worker once that is certain."""
-    turn, _ = chat.turn_submit(
-        actor=actor, text=schedule.prompt, session_id=_session_of(schedule, actor), idempotency=once
+    """The turn of a run: queued, and on its way to a worker once that is certain.
+
+    In a session that is busy it waits, behind as many as a session lets wait.
+    """
+    submitted = chat.turn_submit(
+        actor=actor,
+        text=schedule.prompt,
+        session_id=_session_of(schedule, actor),
+        on_busy=OnBusy.QUEUE,
+        idempotency=once,
     )
-    transaction.on_commit(
-        # Robust: the turn is there, and the sweep of the turns finds what no worker was told of.
-        functools.partial(handover.to_workers, turn.id, actor.tenant_id),
-        robust=True,
-    )
+    turn = submitted.turn
+    if submitted.starts:
+        transaction.on_commit(
+            # Robust: the turn is there, and the sweep of the turns finds what no worker was told of.
+            functools.partial(handover.to_workers, turn.id, actor.tenant_id),
+            robust=True,
+        )
     return turn
 
 

@@ -11,7 +11,8 @@ from django.db import connection
 from django.utils import timezone
 
 import somaagent.celery  # noqa: F401 runs send their messages to this application's broker
-from apps.chat import host, hosting, tasks
+from apps.chat import host, tasks
+from apps.chat import services as chat
 from apps.chat.models import Turn, TurnState
 from apps.chat.schedules import runs, selectors, services
 from apps.chat.schedules.models import MissedRuns, RunOutcome, Schedule, SessionPolicy
@@ -25,7 +26,7 @@ from somaagent.tenancy.idempotency import Idempotency
 from somaagent.tenancy.models import Membership, Role, Tenant, User
 from somaagent.tenancy.scope import tenant_scope
 from tests import model_server
-from tests.factories import Organisation, organisation, person
+from tests.factories import Organisation, organisation, person, taken
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LONG_AGO = datetime(2026, 1, 5, 8, tzinfo=UTC)
@@ -255,7 +256,7 @@ def test_a_suspended_tenant_waits_and_goes_on(acme):
     assert len(runs_of(acme, schedule)) == 1
 
 
-def test_one_schedule_that_cannot_be_run_keeps_no_other_from_running(acme, stack):
+def test_one_schedule_that_cannot_be_run_keeps_no_other_from_running(acme):
     broken, sound = scheduled(acme), scheduled(acme)
     falls_due(acme, broken, LONG_AGO)
     falls_due(acme, sound)
@@ -319,17 +320,21 @@ def test_a_colleague_s_schedule_is_not_there(acme):
             assert refused.value.code == "not_found"
 
 
-def test_a_busy_session_lets_a_run_pass(acme):
+def test_in_a_busy_session_runs_wait_and_those_too_many_are_skipped(acme):
     schedule = scheduled(acme, session_policy=SessionPolicy.SAME)
     falls_due(acme, schedule)
     schedules_sweep()
     (first,) = runs_of(acme, schedule)
     with tenant_scope(acme.tenant.id):
-        hosting.turn_claim(turn_id=first.turn_id, owner="a worker that is slow")
-    falls_due(acme, schedule)
-    schedules_sweep()
-    _, second = runs_of(acme, schedule)
-    assert (second.outcome, second.reason_code, second.turn) == (RunOutcome.SKIPPED, "session_busy", None)
+        taken(first.turn, "a worker that is slow")
+    sent = messages_sent()
+    for _ in range(chat.MOST_WAITING + 1):
+        falls_due(acme, schedule)
+        schedules_sweep()
+    *waiting, last = runs_of(acme, schedule)[1:]
+    assert {run.turn.state for run in waiting} == {TurnState.QUEUED}
+    assert messages_sent() == sent, "no worker is woken for what has to wait"
+    assert (last.outcome, last.reason_code, last.turn) == (RunOutcome.SKIPPED, "session_busy", None)
     assert now(acme, schedule).enabled
     with tenant_scope(acme.tenant.id):
-        assert Message.objects.filter(session_id=first.turn.session_id).count() == 1
+        assert Message.objects.filter(session_id=first.turn.session_id).count() == 1 + chat.MOST_WAITING
