@@ -2,7 +2,8 @@
 
 The expressions, and what they mean on the days when clocks change, are those of Debian's cron, by way of
 ``cronsim``: a run at a fixed time that the clocks skip comes right after the gap, and one at a time that they
-repeat comes once, the first time; runs that are due each hour or each few minutes go on by the elapsed time.
+repeat comes once, the first time; an expression whose minute or hour begins with a star is read minute by
+minute, so that what is skipped is not run and what comes twice is run twice.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def test_who_asks_in_the_repeated_hour_is_not_told_a_time_that_is_over():
     assert local_runs("15,45 2 * * *", in_the_second_pass, 1) == ["2026-10-26T02:15:00+01:00"]
 
 
-def test_what_is_due_each_half_hour_goes_on_by_the_elapsed_time():
+def test_what_is_due_each_half_hour_goes_on_each_half_hour():
     skipped = local_runs("*/30 * * * *", datetime(2026, 3, 29, 1, 10, tzinfo=BERLIN), 2)
     assert skipped == ["2026-03-29T01:30:00+01:00", "2026-03-29T03:00:00+02:00"]
     repeated = local_runs("*/30 * * * *", datetime(2026, 10, 25, 2, 10, tzinfo=BERLIN), 4)
@@ -53,6 +53,17 @@ def test_what_is_due_each_half_hour_goes_on_by_the_elapsed_time():
         "2026-10-25T02:00:00+01:00",
         "2026-10-25T02:30:00+01:00",
         "2026-10-25T03:00:00+01:00",
+    ]
+
+
+def test_within_one_hour_what_is_skipped_is_not_run_and_what_comes_twice_is_run_twice():
+    skipped = local_runs("*/30 2 * * *", datetime(2026, 3, 28, 12, tzinfo=BERLIN), 1)
+    assert skipped == ["2026-03-30T02:00:00+02:00"]
+    assert local_runs("*/30 2 * * *", datetime(2026, 10, 24, 12, tzinfo=BERLIN), 4) == [
+        "2026-10-25T02:00:00+02:00",
+        "2026-10-25T02:30:00+02:00",
+        "2026-10-25T02:00:00+01:00",
+        "2026-10-25T02:30:00+01:00",
     ]
 
 
