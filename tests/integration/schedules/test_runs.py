@@ -70,14 +70,19 @@ def now(acme: Organisation, schedule: Schedule) -> Schedule:
         return Schedule.objects.get(id=schedule.id)
 
 
+def planned_later(schedule: Schedule) -> bool:
+    return schedule.next_run_at is not None and schedule.next_run_at > timezone.now()
+
+
 def runs_of(acme: Organisation, schedule: Schedule) -> list:
     """Oldest first."""
     with tenant_scope(acme.tenant.id):
         return list(schedule.runs.select_related("turn__output_message").order_by("id"))
 
 
-def worker_answers(acme: Organisation, turn: Turn) -> Turn:
+def worker_answers(acme: Organisation, turn: Turn | None) -> Turn:
     """The worker gets the message that the run sent it."""
+    assert turn is not None
     tasks.turn_run(str(turn.id), str(acme.tenant.id))
     run_coroutine(host.idle())
     with tenant_scope(acme.tenant.id):
@@ -100,7 +105,7 @@ def test_a_due_schedule_becomes_a_turn_that_a_worker_answers(acme):
     assert (turn.state, turn.output_message.text) == (TurnState.COMPLETED, "good morning")
     assert (turn.user_id, turn.session.title) == (acme.owner.user_id, "Morning")
     after = now(acme, schedule)
-    assert after.next_run_at > timezone.now()
+    assert planned_later(after)
     assert (after.last_turn_id, after.last_run_at is None) == (turn.id, False)
 
 
@@ -155,7 +160,7 @@ def test_runs_that_were_missed_are_made_good_once_or_not_at_all(acme):
     assert (skipped.outcome, skipped.reason_code, skipped.turn) == (RunOutcome.SKIPPED, "missed", None)
     for schedule in (often, never):
         assert now(acme, schedule).enabled
-        assert now(acme, schedule).next_run_at > timezone.now()
+        assert planned_later(now(acme, schedule))
 
 
 def test_each_run_has_a_session_of_its_own_or_all_share_one(acme):
@@ -179,6 +184,7 @@ def test_a_session_that_goes_on_begins_anew_after_it_was_deleted(acme):
     falls_due(acme, schedule)
     schedules_sweep()
     first = now(acme, schedule).session_id
+    assert first is not None
     with tenant_scope(acme.tenant.id):
         session_services.session_delete(actor=acme.owner, session_id=first)
     falls_due(acme, schedule)
@@ -283,6 +289,38 @@ def test_run_now_leaves_the_plan_alone_and_the_same_key_runs_it_once(acme):
     assert not now(acme, schedule).enabled
 
 
+def test_a_user_has_so_many_schedules_and_no_more(acme, monkeypatch):
+    monkeypatch.setattr(services, "MOST_SCHEDULES", 2)
+    first, _ = scheduled(acme), scheduled(acme)
+    with pytest.raises(SomaError) as refused:
+        scheduled(acme)
+    assert refused.value.code == "schedules_too_many"
+    assert scheduled(acme, actor=person("colleague", acme.tenant)).enabled
+    with tenant_scope(acme.tenant.id):
+        services.schedule_delete(actor=acme.owner, schedule_id=first.id)
+    assert scheduled(acme).enabled
+
+
+def test_a_schedule_speaks_with_another_agent_in_another_session(acme):
+    schedule = scheduled(acme, session_policy=SessionPolicy.SAME)
+    falls_due(acme, schedule)
+    schedules_sweep()
+    with tenant_scope(acme.tenant.id):
+        session_services.agent_ensure(
+            tenant_id=acme.tenant.id,
+            slug="other",
+            name="Other",
+            instructions="",
+            model_profile=acme.agent.model_profile,
+        )
+        services.schedule_update(actor=acme.owner, schedule_id=schedule.id, agent="other")
+    falls_due(acme, schedule)
+    schedules_sweep()
+    with tenant_scope(acme.tenant.id):
+        slugs = [run.turn.session.agent.slug for run in schedule.runs.order_by("id")]
+    assert slugs == ["assistant", "other"]
+
+
 def test_changed_paused_and_resumed(acme):
     schedule = scheduled(acme, session_policy=SessionPolicy.SAME)
 
@@ -296,7 +334,7 @@ def test_changed_paused_and_resumed(acme):
     assert update(enabled=False).next_run_at is None
     assert update(cron="0 8 * * *").next_run_at is None, "it stays paused"
     resumed = update(enabled=True)
-    assert (resumed.enabled, resumed.next_run_at > timezone.now()) == (True, True)
+    assert (resumed.enabled, planned_later(resumed)) == (True, True)
     with tenant_scope(acme.tenant.id):
         services.schedule_pause(schedule_id=schedule.id, code="agent_gone", message="Gone.")
     assert update(enabled=True).paused_code == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from tests.unit.agent.conftest import KEY, QUICK, Bench
 
 
 def model(bench: Bench, **changes) -> OpenAIEmbeddings:
-    chosen = {
+    chosen: dict[str, Any] = {
         "base_url": f"{bench.url}/v1",
         "model": "scripted",
         "api_key": KEY,
