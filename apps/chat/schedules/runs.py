@@ -23,6 +23,7 @@ from somaagent.errors import Kind, SomaError
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.idempotency import Idempotency
 from somaagent.tenancy.models import Scope
+from somaagent.tenancy.scripts import performed
 from somaagent.tenancy.selectors import actor_in_tenant
 
 from . import selectors, services
@@ -104,13 +105,14 @@ def _submit(schedule: Schedule, actor: Actor, once: Idempotency | None) -> Turn:
 
     In a session that is busy it waits, behind as many as a session lets wait.
     """
-    submitted = chat.turn_submit(
+    submit = chat.turn_submit(
         actor=actor,
         text=schedule.prompt,
         session_id=_session_of(schedule, actor),
         on_busy=OnBusy.QUEUE,
         idempotency=once,
     )
+    submitted = performed(submit)
     turn = submitted.turn
     if submitted.starts:
         transaction.on_commit(
