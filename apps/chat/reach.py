@@ -28,7 +28,7 @@ from somaagent.agent.ports import ChatModel, EmbeddingModel, ModelSettings
 from somaagent.agent.prices import Prices
 from somaagent.observability import metrics
 
-from .guards import guarded
+from .guards import guarded, guarded_embeddings
 
 if TYPE_CHECKING:
     from apps.sessions.models import ModelProfile
@@ -111,11 +111,12 @@ def _prices_of(profile: ModelProfile) -> Prices:
 
 async def embeddings_for(profile: ModelProfile) -> EmbeddingModel:
     """The profile's model, with its retries. No other stands in: vectors of two models do not compare."""
-    return RetryingEmbeddings(await open_embeddings(profile), _policy(profile), on_retry=_telling(profile))
+    model = guarded_embeddings(profile, await open_embeddings(profile))
+    return RetryingEmbeddings(model, _policy(profile), on_retry=_telling(profile))
 
 
 async def open_embeddings(profile: ModelProfile) -> EmbeddingModel:
-    """The same, asked once. Raises ``model_secret_missing`` and the adapter's."""
+    """The same, asked once and unguarded. Raises ``model_secret_missing`` and the adapter's."""
     return OpenAIEmbeddings(**await _way_to(profile))
 
 

@@ -37,7 +37,7 @@ def another_tenant(model_url: str) -> tuple[str, str]:
     return "rival", factories.key_of(other.owner)
 
 
-def embedding_profile(model_url: str, slug: str, dimensions: int | None = None) -> None:
+def embedding_profile(model_url: str, slug: str, **facts: Any) -> None:
     """A model profile of the first tenant that gives embeddings."""
     from apps.sessions import services  # noqa: PLC0415 - Django is not configured before
     from somaagent.tenancy.models import Tenant  # noqa: PLC0415 - as above
@@ -50,8 +50,7 @@ def embedding_profile(model_url: str, slug: str, dimensions: int | None = None) 
             slug=slug,
             name=slug.title(),
             kind="embedding",
-            dimensions=dimensions,
             base_url=model_url,
             model="vectors",
-            max_retries=0,
+            **{"max_retries": 0, "breaker_failures": 0} | facts,
         )

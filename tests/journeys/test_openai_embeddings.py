@@ -139,6 +139,28 @@ def test_vectors_of_another_length_than_the_profile_says_are_refused(client, siz
     assert caught.value.code == "model_garbled"
 
 
+def test_a_model_that_keeps_failing_is_left_alone(gateway, client):
+    gateway.in_database(lambda: embedding_profile(gateway.model.base_url, "fragile", breaker_failures=2))
+    for _ in range(2):
+        with pytest.raises(openai.InternalServerError) as failed:
+            client.embeddings.create(model="fragile", input="fail 500")
+        assert failed.value.code == "model_failed"
+    with pytest.raises(openai.InternalServerError) as refused:
+        client.embeddings.create(model="fragile", input="hi")
+    assert refused.value.code == "model_circuit_open"
+    assert len(gateway.model.requests()) == 2
+
+
+def test_our_own_rate_limit(gateway, client):
+    slow = {"requests_per_minute": 1, "max_retry_wait_seconds": 0}
+    gateway.in_database(lambda: embedding_profile(gateway.model.base_url, "slow", **slow))
+    client.embeddings.create(model="slow", input="hi")
+    with pytest.raises(openai.RateLimitError) as busy:
+        client.embeddings.create(model="slow", input="hi")
+    assert busy.value.code == "model_rate_limited"
+    assert int(busy.value.response.headers["Retry-After"]) > 0
+
+
 def test_a_key_that_may_not_spend(gateway, client):
     reader = client.with_options(api_key=gateway.in_database(key_that_only_reads))
     assert MODEL in [model.id for model in reader.models.list()]

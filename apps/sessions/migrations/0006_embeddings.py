@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("agent_sessions", "0003_message_tree"),
+        ("agent_sessions", "0004_resilience"),
     ]
 
     operations = [
