@@ -119,7 +119,3 @@ class Step(TenantOwned):
 
     def __str__(self) -> str:
         return f"Step {self.number} of {self.turn_id}"
-
-
-# Django looks for models here; those of a part of this app are in its own module.
-from .schedules import models as _schedules  # noqa: E402, F401 see above

@@ -73,6 +73,7 @@ class ModelProfile(TenantOwned):
         max_length=16,
         choices=ModelKind.choices,
         default=ModelKind.CHAT,
+        db_default=ModelKind.CHAT,
         help_text="Answers, for agents; or embeddings: vectors that tell how near texts are in meaning.",
     )
     dimensions = models.PositiveIntegerField(

@@ -11,7 +11,7 @@ from somaagent.tenancy.rls import tenant_policy
 class Migration(migrations.Migration):
     dependencies = [
         ("agent_sessions", "0002_protocols_failures_and_prices"),
-        ("chat", "0003_message_tree"),
+        ("chat", "0005_webhooks"),
         ("tenancy", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("agent_sessions", "0004_resilience"),
+        ("agent_sessions", "0006_tenant_keys"),
     ]
 
     operations = [
@@ -26,6 +26,7 @@ class Migration(migrations.Migration):
             field=models.CharField(
                 choices=[("chat", "answers"), ("embedding", "embeddings")],
                 default="chat",
+                db_default="chat",
                 help_text="Answers, for agents; or embeddings: vectors that tell how near texts are in meaning.",
                 max_length=16,
                 verbose_name="what it gives",
