@@ -10,6 +10,7 @@ from ninja.openapi.schema import OpenAPISchema
 from apps.chat.api import router as chat
 from apps.chat.openai_api import StrictJson
 from apps.chat.openai_api import router as openai
+from apps.chat.schedules.api import router as schedules
 from apps.chat.webhooks.api import router as webhooks
 from apps.sessions.api import router as sessions
 from somaagent import __version__, problems
@@ -49,6 +50,7 @@ api.add_router("", health, auth=None)
 api.add_router("", sessions)
 api.add_router("/turns", chat)
 api.add_router("/webhooks", webhooks)
+api.add_router("/schedules", schedules)
 problems.install(api)
 
 # OpenAI documents it, and their clients know it: it has no document here.

@@ -98,6 +98,11 @@ def _configuration() -> dict[str, Any]:
                 "schedule": _FORGET_SECONDS,
                 "options": {"expires": _FORGET_SECONDS},
             },
+            "schedules-sweep": {
+                "task": "chat.schedules_sweep",
+                "schedule": _SWEEP_SECONDS,
+                "options": {"expires": _SWEEP_SECONDS * 3},
+            },
         },
     }
 

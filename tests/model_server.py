@@ -23,6 +23,9 @@ requests:
 ``limit: TEXT``                     TEXT, and then the limit of what it may write
 ``too long``                        refuses the conversation as longer than its context window
 
+Embeddings (see ``tests.model_vectors``) know ``fail``, ``hang``, ``noise``, ``page`` and ``redirect`` too, as
+the first of their texts.
+
 Several of these, parted by lines that start with ``then ``, are for one model call each of an agent's run.
 A request for a summary (its last message holds a ``<conversation>``) is answered with the words in it that
 begin with ``#``: what must not be forgotten.
@@ -47,6 +50,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from tests import model_vectors
 from tests.model_dialects import MODEL, Answer, Completion, Message
 from tests.provider_dialects import Content, Groq, Mistral
 
@@ -244,6 +248,23 @@ class Book:
         entry["state"] = "answered"
         return answer.response or web.Response(status=500)
 
+    async def embeddings(self, request: web.Request) -> web.StreamResponse:
+        """Vectors of the texts. The first text may be a command, as may the script's next line."""
+        if self.key is not None and Completion.key(request) != self.key:
+            return web.json_response({"error": {"message": "Incorrect API key"}}, status=401)
+        body = orjson.loads(await request.read())
+        told = self.script.popleft() if self.script else str(body["input"][0])
+        entry = {"body": body, "told": told, "state": "open", "words": 0}
+        entry["authorization"] = request.headers.get("Authorization")
+        self.requests.append(entry)
+        try:
+            answer = await embedded(request, body, told)
+        except (asyncio.CancelledError, ConnectionError):
+            entry["state"] = "disconnected"
+            raise
+        entry["state"] = "answered"
+        return answer
+
     async def list_models(self, request: web.Request) -> web.Response:
         del request
         return web.json_response({"object": "list", "data": [{"id": MODEL, "object": "model"}]})
@@ -263,6 +284,17 @@ class Book:
         return web.json_response({})
 
 
+async def embedded(request: web.Request, body: dict[str, Any], told: str) -> web.StreamResponse:
+    """What ``tests.model_vectors`` answers, unless it was told to fail, hang, or write something else."""
+    for pattern, action in PERFORM:
+        found = pattern.fullmatch(told)
+        if found and action in (fail, hang, noise, page, redirect):
+            answer = Completion(request, body)
+            await action(answer, *found.groups())
+            return answer.response or web.Response(status=500)
+    return web.json_response(model_vectors.answer(body, told))
+
+
 async def perform(answer: Answer, told: str) -> None:
     for pattern, action in PERFORM:
         if found := pattern.fullmatch(told):
@@ -280,6 +312,7 @@ def application(key: str | None = None) -> web.Application:
             web.post("/v1/chat/completions", book.speaking(Completion)),
             web.post("/openai/v1/chat/completions", book.speaking(Groq)),
             web.post("/mistral/v1/chat/completions", book.speaking(Mistral)),
+            web.post("/v1/embeddings", book.embeddings),
             web.post("/v1/messages", book.speaking(Message)),
             web.post("/v1beta/models/{call}", book.speaking(Content)),
             web.get("/_requests", book.show),

@@ -23,6 +23,7 @@ from somaagent.tenancy.admin import ReadOnlyAdmin
 
 from .guards import breaker_name
 from .models import Step, Turn
+from .schedules import admin as _schedules  # noqa: F401 Django looks for an app's admin in this module alone
 from .trial import try_model
 from .webhooks import admin as webhook_admin  # noqa: F401 it registers itself
 

@@ -11,7 +11,8 @@ class ChatConfig(AppConfig):
     def import_models(self) -> None:
         """Those of its packages as well."""
         super().import_models()
-        from .webhooks import models  # noqa: F401, PLC0415 apps are there only now
+        from .schedules import models as schedules  # noqa: F401, PLC0415 apps are there only now
+        from .webhooks import models as webhooks  # noqa: F401, PLC0415 as above
 
     def ready(self) -> None:
         from . import receivers  # noqa: F401, PLC0415 models are there only now

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from somaagent.agent import failures
 from somaagent.agent.failures import ModelError
-from somaagent.agent.models.guarded import GuardedModel
-from somaagent.agent.ports import ChatModel
+from somaagent.agent.models.guarded import Guard, GuardedEmbeddings, GuardedModel
+from somaagent.agent.ports import ChatModel, EmbeddingModel
 from somaagent.resilience.breaker import CircuitBreaker, CircuitOpen, Verdict
 from somaagent.resilience.limiter import Rate, RateLimited, SharedRateLimiter
 
@@ -28,15 +28,28 @@ def breaker_name(profile: ModelProfile) -> str:
 
 
 def guarded(profile: ModelProfile, model: ChatModel) -> ChatModel:
-    """The model behind the guards that its profile asks for. What the breaker refuses uses up no rate."""
-    if profile.requests_per_minute:
-        model = _rated(profile, profile.requests_per_minute, model)
-    if profile.breaker_failures:
-        model = _broken(profile, model)
+    """The model behind the guards that its profile asks for."""
+    for guard in _guards(profile):
+        model = GuardedModel(model, guard)
     return model
 
 
-def _rated(profile: ModelProfile, calls: int, model: ChatModel) -> ChatModel:
+def guarded_embeddings(profile: ModelProfile, model: EmbeddingModel) -> EmbeddingModel:
+    """The same for a model that gives embeddings."""
+    for guard in _guards(profile):
+        model = GuardedEmbeddings(model, guard)
+    return model
+
+
+def _guards(profile: ModelProfile) -> Iterator[Guard]:
+    """From the model outwards: what the breaker refuses uses up no rate."""
+    if profile.requests_per_minute:
+        yield _rated(profile, profile.requests_per_minute)
+    if profile.breaker_failures:
+        yield _broken(profile)
+
+
+def _rated(profile: ModelProfile, calls: int) -> Guard:
     limiter = SharedRateLimiter(breaker_name(profile), Rate(calls))
 
     @asynccontextmanager
@@ -47,10 +60,10 @@ def _rated(profile: ModelProfile, calls: int, model: ChatModel) -> ChatModel:
             raise failures.over_own_rate(calls, error.retry_after) from error
         yield
 
-    return GuardedModel(model, counted)
+    return counted
 
 
-def _broken(profile: ModelProfile, model: ChatModel) -> ChatModel:
+def _broken(profile: ModelProfile) -> Guard:
     breaker = CircuitBreaker(
         breaker_name(profile),
         failures=profile.breaker_failures,
@@ -66,7 +79,7 @@ def _broken(profile: ModelProfile, model: ChatModel) -> ChatModel:
         except CircuitOpen as error:
             raise failures.circuit_open(error.retry_after) from error
 
-    return GuardedModel(model, unless_open)
+    return unless_open
 
 
 def _judge(error: Exception) -> Verdict:

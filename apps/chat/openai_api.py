@@ -1,23 +1,20 @@
-"""``/v1``: the tenant's agents as models, and chat completions, for any client of OpenAI's API."""
+"""``/v1`` for any client of OpenAI's API: agents as models, chat completions, embeddings."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from ninja import Router
 from ninja.parser import Parser
 
-from apps.sessions import selectors as sessions
 from somaagent.web.request import actor_of
 from somaagent.web.security import in_tenant_of_actor
 
-from . import completions, openai_answers
+from . import completions, embeddings, openai_answers, openai_embeddings, openai_models
+from .openai_embeddings import EmbeddingIn
 from .openai_schemas import CompletionIn
-
-if TYPE_CHECKING:
-    from apps.sessions.models import Agent
 
 router = Router()
 router.add_decorator(in_tenant_of_actor)
@@ -33,13 +30,13 @@ class StrictJson(Parser):
 
 @router.get("/models")
 def list_models(request: HttpRequest) -> JsonResponse:
-    """All agents of the tenant."""
-    return JsonResponse({"object": "list", "data": [_model(agent) for agent in sessions.agent_list()]})
+    """All agents of the tenant, then its models that give embeddings."""
+    return JsonResponse({"object": "list", "data": openai_models.models()})
 
 
 @router.get("/models/{path:name}")
 def read_model(request: HttpRequest, name: str) -> JsonResponse:
-    return JsonResponse(_model(completions.agent_named(slug=name)))
+    return JsonResponse(openai_models.model(name))
 
 
 @router.post("/chat/completions")
@@ -54,6 +51,8 @@ async def create_completion(request: HttpRequest, body: CompletionIn) -> HttpRes
     )
 
 
-def _model(agent: Agent) -> dict[str, Any]:
-    created = int(agent.created_at.timestamp())
-    return {"id": agent.slug, "object": "model", "created": created, "owned_by": "somaagent"}
+@router.post("/embeddings")
+async def create_embeddings(request: HttpRequest, body: EmbeddingIn) -> HttpResponseBase:
+    """A vector for each text in the body."""
+    given = await embeddings.embed(actor=actor_of(request), wanted=body.told())
+    return openai_embeddings.answer_of(given, body)

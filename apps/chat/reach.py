@@ -20,16 +20,17 @@ from somaagent.agent.models.adapter import Adapter
 from somaagent.agent.models.anthropic import Anthropic
 from somaagent.agent.models.connection import Timeouts
 from somaagent.agent.models.constrained_tools import ConstrainedTools
+from somaagent.agent.models.embeddings import OpenAIEmbeddings, RetryingEmbeddings
 from somaagent.agent.models.fallback import Candidate, FallbackModel
 from somaagent.agent.models.openai_compatible import OpenAICompatible
 from somaagent.agent.models.pydantic_ai import PydanticAI
 from somaagent.agent.models.retrying import RetryingModel, RetryPolicy
 from somaagent.agent.models.session import open_session
-from somaagent.agent.ports import ChatModel, ModelSettings
+from somaagent.agent.ports import ChatModel, EmbeddingModel, ModelSettings
 from somaagent.agent.prices import Prices
 from somaagent.observability import metrics
 
-from .guards import guarded
+from .guards import guarded, guarded_embeddings
 
 if TYPE_CHECKING:
     from apps.sessions.models import ModelProfile
@@ -67,9 +68,7 @@ async def model_for(profiles: Sequence[ModelProfile], wanted: ModelSettings) -> 
     ]
 
     def failed(candidate: Candidate, error: ModelError, following: Candidate | None) -> None:
-        if error.code == KEY_REFUSED and by_slug[candidate.name].secret_name:
-            # It may have changed in Vault: the next turn reads it anew.
-            settings.SECRETS.forget(by_slug[candidate.name].secret_name)
+        note_refusal(by_slug[candidate.name], error)
         if following is not None:
             metrics.MODEL_FALLBACKS.labels(profile=candidate.name).inc()
             logger.warning(
@@ -81,6 +80,12 @@ async def model_for(profiles: Sequence[ModelProfile], wanted: ModelSettings) -> 
             )
 
     return FallbackModel(candidates, on_failure=failed)
+
+
+def note_refusal(profile: ModelProfile, error: ModelError) -> None:
+    """A key that was refused may have changed in Vault: who asks next reads it anew."""
+    if error.code == KEY_REFUSED and profile.secret_name:
+        settings.SECRETS.forget(profile.secret_name)
 
 
 def _within(profile: ModelProfile, wanted: ModelSettings) -> ModelSettings:
@@ -108,9 +113,28 @@ def _prices_of(profile: ModelProfile) -> Prices:
     )
 
 
+async def embeddings_for(profile: ModelProfile) -> EmbeddingModel:
+    """The profile's model, with its retries. No other stands in: vectors of two models do not compare."""
+    model = guarded_embeddings(profile, await open_embeddings(profile))
+    return RetryingEmbeddings(model, _policy(profile), on_retry=_telling(profile))
+
+
+async def open_embeddings(profile: ModelProfile) -> EmbeddingModel:
+    """The same, asked once and unguarded. Raises ``model_secret_missing`` and the adapter's."""
+    return OpenAIEmbeddings(session=_session(), **await _way_to(profile))
+
+
 async def open_model(profile: ModelProfile) -> ChatModel:
     """The model of one profile alone, unguarded. Raises ``model_secret_missing`` and the adapter's."""
-    facts: dict[str, Any] = {
+    facts = await _way_to(profile)
+    adapter = ADAPTERS.get(profile.protocol)
+    model: ChatModel = adapter(session=_session(), **facts) if adapter else PydanticAI(**facts)
+    return ConstrainedTools(model) if profile.tool_calls == "constrained" else model
+
+
+async def _way_to(profile: ModelProfile) -> dict[str, Any]:
+    """What every adapter is made of."""
+    return {
         "base_url": profile.base_url,
         "model": profile.model,
         "api_key": await _api_key(profile),
@@ -120,18 +144,23 @@ async def open_model(profile: ModelProfile) -> ChatModel:
             idle=profile.idle_seconds,
         ),
     }
-    adapter = ADAPTERS.get(profile.protocol)
-    model: ChatModel = adapter(session=_session(), **facts) if adapter else PydanticAI(**facts)
-    return ConstrainedTools(model) if profile.tool_calls == "constrained" else model
 
 
 async def _patient_model(profile: ModelProfile) -> ChatModel:
+    model = guarded(profile, await open_model(profile))
+    return RetryingModel(model, _policy(profile), on_retry=_telling(profile))
+
+
+def _policy(profile: ModelProfile) -> RetryPolicy:
+    return RetryPolicy(profile.max_retries, profile.max_retry_wait_seconds)
+
+
+def _telling(profile: ModelProfile) -> Callable[[ModelError, float], None]:
     def retried(error: ModelError, wait: float) -> None:
         metrics.MODEL_RETRIES.labels(profile=profile.slug).inc()
         logger.info("model.retry", profile=profile.slug, error=error.code, wait=round(wait, 3))
 
-    policy = RetryPolicy(profile.max_retries, profile.max_retry_wait_seconds)
-    return RetryingModel(guarded(profile, await open_model(profile)), policy, on_retry=retried)
+    return retried
 
 
 async def _api_key(profile: ModelProfile) -> str | None:

@@ -15,6 +15,7 @@ from somaagent.tenancy.scope import tenant_scope
 from somaagent.tenancy.selectors import tenant_ids
 
 from . import handover, host, hosting, stream
+from .schedules import tasks as _schedules  # noqa: F401 Celery looks for tasks in this module alone
 
 logger = structlog.get_logger(__name__)
 

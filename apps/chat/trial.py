@@ -27,15 +27,22 @@ async def try_model(profile: ModelProfile) -> str:
     begun = time.monotonic()
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            word = await _first_word(profile)
+            word = await (_vector(profile) if profile.gives_embeddings else _first_word(profile))
     except TimeoutError as error:
         raise SomaError(
             Kind.UPSTREAM,
             "model_timeout",
             f"Nothing came in {PATIENCE_SECONDS:.0f} s. Is it still loading, or the wrong address?",
         ) from error
+    if profile.gives_embeddings:
+        return f"{word} It took {time.monotonic() - begun:.1f} s."
     said = f"“{word.strip()}”" if word.strip() else "with no text, but without an error"
     return f"It answered {said} after {time.monotonic() - begun:.1f} s."
+
+
+async def _vector(profile: ModelProfile) -> str:
+    given = await (await reach.open_embeddings(profile)).embed([QUESTION[0].text])
+    return f"It gives vectors of {len(given.vectors[0])} numbers."
 
 
 async def _first_word(profile: ModelProfile) -> str:

@@ -54,8 +54,8 @@ class ModelProfileAdmin(TenantOwnedAdmin):
     """How to reach a model. ``apps.chat`` registers it, with the trial that needs a model to be asked."""
 
     form = ModelProfileForm
-    list_display: tuple[str, ...] = ("name", "model", "base_url", "api_key", "agent_count")
-    list_filter = ("protocol",)
+    list_display: tuple[str, ...] = ("name", "kind", "model", "base_url", "api_key", "agent_count")
+    list_filter = ("kind", "protocol")
     search_fields = ("name", "slug", "model", "base_url", "id__exact")
     prepopulated_fields = {"slug": ("name",)}
     autocomplete_fields = ("fallback",)
@@ -68,6 +68,7 @@ class ModelProfileAdmin(TenantOwnedAdmin):
                 "description": WHAT,
             },
         ),
+        ("What it gives", {"fields": (("kind", "dimensions"),)}),
         (
             "Where",
             {

@@ -42,6 +42,11 @@ class ReasoningEffort(models.TextChoices):
     MAX = "max"
 
 
+class ModelKind(models.TextChoices):
+    CHAT = "chat", "answers"
+    EMBEDDING = "embedding", "embeddings"
+
+
 def _price(verbose_name: str, help_text: str) -> models.DecimalField[Any, Any]:
     return models.DecimalField(
         verbose_name,
@@ -83,6 +88,20 @@ class ModelProfile(TenantOwned):
         default="",
         editable=False,
         help_text="A key of the tenant's own, sealed (see ``keys``).",
+    )
+    kind = models.CharField(
+        "what it gives",
+        max_length=16,
+        choices=ModelKind.choices,
+        default=ModelKind.CHAT,
+        db_default=ModelKind.CHAT,
+        help_text="Answers, for agents; or embeddings: vectors that tell how near texts are in meaning.",
+    )
+    dimensions = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Of embeddings: how many numbers a vector has. Empty: as many as come.",
     )
     max_output_tokens = models.PositiveIntegerField(default=1024, validators=[MinValueValidator(1)])
     context_tokens = models.PositiveIntegerField(
@@ -185,6 +204,7 @@ class ModelProfile(TenantOwned):
         super().clean()
         self._check_window()
         self._check_protocol()
+        self._check_kind()
         self._check_chain()
 
     def _check_window(self) -> None:
@@ -211,6 +231,10 @@ class ModelProfile(TenantOwned):
         if wrong:
             raise ValidationError(dict(wrong))
 
+    def _check_kind(self) -> None:
+        if faults := self._faults_of_kind():
+            raise ValidationError(faults)
+
     def _check_chain(self) -> None:
         chain = self.chain()
         following = chain[-1].fallback
@@ -218,6 +242,26 @@ class ModelProfile(TenantOwned):
             raise ValidationError({"fallback": f"“{following}” would stand in for itself."})
         if following is not None:
             raise ValidationError({"fallback": f"At most {MOST_FALLBACKS} may follow one another."})
+
+    def _faults_of_kind(self) -> dict[str, str]:
+        """By field, what does not go with answers, or with embeddings."""
+        if not self.gives_embeddings:
+            faults = {"dimensions": "Only embeddings have dimensions."} if self.dimensions else {}
+            if self.fallback is not None and self.fallback.gives_embeddings:
+                faults["fallback"] = f"“{self.fallback}” gives embeddings: it cannot answer."
+            return faults
+        faults = {}
+        if self.protocol != Protocol.OPENAI_COMPATIBLE:
+            faults["protocol"] = "Embeddings come by the OpenAI-compatible protocol alone."
+        if self.fallback is not None:
+            faults["fallback"] = "Vectors of different models cannot be compared: none stands in for another."
+        if self.agents.exists() or self.stands_in_for.exists():
+            faults["kind"] = "Agents, or profiles that it stands in for, need its answers."
+        return faults
+
+    @property
+    def gives_embeddings(self) -> bool:
+        return self.kind == ModelKind.EMBEDDING
 
     def chain(self) -> list[ModelProfile]:
         """This profile and those that stand in for it, in order: at most ``MOST_FALLBACKS``, and none of
@@ -252,6 +296,12 @@ class Agent(TenantOwned):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        super().clean()
+        if self.model_profile_id is not None and self.model_profile.gives_embeddings:
+            message = f"“{self.model_profile}” gives embeddings: choose a profile that answers."
+            raise ValidationError({"model_profile": message})
 
 
 class Session(TenantOwned, IdempotentCreate):

@@ -22,6 +22,8 @@ class ModelProfileOut(Schema):
     protocol: str
     base_url: str
     model: str
+    kind: str
+    dimensions: int | None
     max_output_tokens: int
     context_tokens: int | None
     temperature: float | None

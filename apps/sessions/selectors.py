@@ -11,7 +11,7 @@ from somaagent.tenancy.actor import Actor
 from somaagent.web.pagination import PageQuery
 
 from . import branches
-from .models import Agent, Message, ModelProfile, Session
+from .models import Agent, Message, ModelKind, ModelProfile, Session
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -62,6 +62,10 @@ def model_profile_read(*, slug: str) -> ModelProfile:
 
 def model_profile_list() -> QuerySet[ModelProfile]:
     return ModelProfile.objects.select_related("fallback")
+
+
+def embedding_profile_list() -> QuerySet[ModelProfile]:
+    return ModelProfile.objects.filter(kind=ModelKind.EMBEDDING)
 
 
 def session_list(*, actor: Actor, archived: bool) -> QuerySet[Session]:

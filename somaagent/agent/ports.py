@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -108,3 +109,26 @@ class Toolset(Protocol):
     def schemas(self) -> Sequence[ToolSchema]: ...
 
     async def call(self, call: ToolCall) -> ToolResult: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """One vector for each input, in their order, all of one length; and the tokens that were read."""
+
+    vectors: Sequence[array[float]]
+    usage: Usage = field(default_factory=Usage)
+
+
+# Texts, or texts as a tokenizer of the model's own has cut them up.
+EmbeddingInputs = Sequence[str] | Sequence[Sequence[int]]
+
+
+class EmbeddingModel(Protocol):
+    """A model that turns texts into vectors. Failures are ``somaagent.agent.failures.ModelError``."""
+
+    async def embed(
+        self, inputs: EmbeddingInputs, *, dimensions: int | None = None, exact: bool = False
+    ) -> Embeddings:
+        """``dimensions``: the length that the vectors shall have, where the model knows several. ``exact``
+        asks for numbers as text; without it they come with 32 bits each, in a quarter of the space."""
+        ...

@@ -34,6 +34,10 @@ COMPLETIONS = Counter("soma_completions_total", "Chat completions that ended, by
 COMPLETION_SECONDS = Histogram(
     "soma_completion_seconds", "From a chat completion's request to its end.", buckets=_LONG
 )
+EMBEDDINGS = Counter("soma_embeddings_total", "Requests for embeddings that ended, by how.", ["state"])
+EMBEDDING_SECONDS = Histogram(
+    "soma_embedding_seconds", "From a request for embeddings to its end.", buckets=_SHORT
+)
 FIRST_TOKEN_SECONDS = Histogram(
     "soma_first_token_seconds",
     "From a turn's submission, or a chat completion's request, to the first text of its answer.",
@@ -87,6 +91,10 @@ WEBHOOK_SECONDS = Histogram(
 )
 WEBHOOKS_DISABLED = Counter(
     "soma_webhooks_disabled_total", "Webhooks that were disabled: failing for days, or gone.", ["reason"]
+)
+SCHEDULE_RUNS = Counter("soma_schedule_runs_total", "Times that schedules were due, by outcome.", ["outcome"])
+SCHEDULE_LATENESS_SECONDS = Histogram(
+    "soma_schedule_lateness_seconds", "From the time that a run was planned for to the run.", buckets=_LONG
 )
 # A process that died has no streams any more, so its share must vanish with it.
 STREAMS_OPEN = Gauge(

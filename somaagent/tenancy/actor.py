@@ -11,13 +11,13 @@ from somaagent.errors import Kind, SomaError
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """An authenticated user in a tenant. Both come from the credential alone."""
+    """An authenticated user in a tenant. Both come from the credential alone, or from the user's schedule."""
 
     tenant_id: UUID
     user_id: UUID
     role: str
     scopes: frozenset[str]
-    via: Literal["api_key", "browser"]
+    via: Literal["api_key", "browser", "schedule"]
 
     def require(self, scope: str) -> None:
         """Raise ``forbidden`` unless the credential carries ``scope``."""

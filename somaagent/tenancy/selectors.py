@@ -10,7 +10,7 @@ from django.db import connection
 
 from . import pool
 from .actor import Actor
-from .models import Role, Scope, Tenant
+from .models import Membership, Role, Scope, Tenant
 
 ALL_SCOPES = frozenset(Scope.values)
 VIEWER_SCOPES = frozenset({Scope.READ.value})
@@ -77,6 +77,23 @@ def _signed_in(user_id: UUID, row: tuple[Any, ...] | None) -> Actor | None:
         return None
     tenant_id, role = row
     return Actor(tenant_id=tenant_id, user_id=user_id, role=role, scopes=scopes_of(role), via="browser")
+
+
+def actor_in_tenant(*, user_id: UUID, tenant_id: UUID) -> Actor | None:
+    """A user as the actor of what they left to be done, with the role that they have now.
+
+    None when they are disabled or no longer a member. Runs inside the tenant's scope.
+    """
+    live = Membership.objects.filter(user_id=user_id, tenant_id=tenant_id, user__is_active=True)
+    role = live.values_list("role", flat=True).first()
+    if role is None:
+        return None
+    return Actor(tenant_id=tenant_id, user_id=user_id, role=role, scopes=scopes_of(role), via="schedule")
+
+
+def live_tenant_ids() -> list[UUID]:
+    """The tenants that are not suspended."""
+    return list(Tenant.objects.filter(suspended_at=None).order_by("id").values_list("id", flat=True))
 
 
 def tenant_ids() -> list[UUID]:

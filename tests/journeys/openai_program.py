@@ -35,3 +35,22 @@ def another_tenant(model_url: str) -> tuple[str, str]:
             model_profile=other.agent.model_profile,
         )
     return "rival", factories.key_of(other.owner)
+
+
+def embedding_profile(model_url: str, slug: str, **facts: Any) -> None:
+    """A model profile of the first tenant that gives embeddings."""
+    from apps.sessions import services  # noqa: PLC0415 - Django is not configured before
+    from somaagent.tenancy.models import Tenant  # noqa: PLC0415 - as above
+    from somaagent.tenancy.scope import tenant_scope  # noqa: PLC0415 - as above
+
+    tenant = Tenant.objects.order_by("id")[0]
+    with tenant_scope(tenant.id):
+        services.model_profile_ensure(
+            tenant_id=tenant.id,
+            slug=slug,
+            name=slug.title(),
+            kind="embedding",
+            base_url=model_url,
+            model="vectors",
+            **{"max_retries": 0, "breaker_failures": 0} | facts,
+        )

@@ -129,7 +129,7 @@ def test_a_request_that_is_too_large(client):
 
 def test_what_is_not_offered(gateway, client, key):
     with pytest.raises(openai.NotFoundError) as caught:
-        client.embeddings.create(model=AGENT, input="x")
+        client.moderations.create(input="x")
     assert caught.value.code == "not_found"
     refused = requests.get(
         f"{gateway.url}/v1/chat/completions", headers={"Authorization": f"Bearer {key}"}, timeout=10

@@ -25,12 +25,12 @@ from somaagent.errors import SomaError
 _LAST_WORDS_SECONDS = 5.0
 _REFUSAL_SECONDS = 5.0
 _REFUSAL_BYTES = 65_536
-_OK = 200
+OK = 200
 _HEADERS = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json"}
 
 
-class Adapter(ABC):
-    """A ``ChatModel`` behind HTTP.
+class Server(ABC):
+    """A model server at an address, with a key and time-outs: how a request is opened and refused.
 
     ``api_key`` goes into the request and nowhere else. Raises ``ModelError`` with a code of
     ``somaagent.agent.failures``.
@@ -66,42 +66,6 @@ class Adapter(ABC):
     def _headers_for(self, api_key: str | None) -> dict[str, str]:
         """The protocol's own headers, with the key where there is one."""
 
-    @abstractmethod
-    def _body(
-        self, messages: Sequence[ModelMessage], tools: Sequence[ToolSchema], settings: ModelSettings
-    ) -> bytes:
-        """The JSON of a streaming request."""
-
-    @abstractmethod
-    def _reader(self) -> AnswerReader: ...
-
-    async def stream(
-        self,
-        messages: Sequence[ModelMessage],
-        *,
-        tools: Sequence[ToolSchema] = (),
-        settings: ModelSettings,
-    ) -> AsyncGenerator[ModelChunk, None]:
-        """Asks and streams the answer; a server that does not stream is read whole. Closing ends the
-        connection.
-        """
-        body = self._body(messages, tools, settings)
-        first = asyncio.get_running_loop().time() + self._timeouts.first_token
-        response = await self._open(body, first)
-        try:
-            if response.status != _OK:
-                raise await self._refusal(response)
-            reader = self._reader()
-            try:
-                async with aclosing(self._read(response, reader, first)) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
-            except failures.ModelError as error:
-                error.begun = reader.begun
-                raise
-        finally:
-            response.close()
-
     async def _open(self, body: bytes, until: float) -> aiohttp.ClientResponse:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect)
         try:
@@ -131,6 +95,49 @@ class Adapter(ABC):
         except SomaError:  # the status says enough
             body = b""
         return refusal(response.status, response.headers, body, model=self._model, secret=self._key)
+
+    def _late(self) -> SomaError:
+        return failures.timed_out(f"The model wrote nothing for {self._timeouts.first_token:g} seconds.")
+
+
+class Adapter(Server):
+    """A ``ChatModel`` behind HTTP. Raises ``ModelError`` with a code of ``somaagent.agent.failures``."""
+
+    @abstractmethod
+    def _body(
+        self, messages: Sequence[ModelMessage], tools: Sequence[ToolSchema], settings: ModelSettings
+    ) -> bytes:
+        """The JSON of a streaming request."""
+
+    @abstractmethod
+    def _reader(self) -> AnswerReader: ...
+
+    async def stream(
+        self,
+        messages: Sequence[ModelMessage],
+        *,
+        tools: Sequence[ToolSchema] = (),
+        settings: ModelSettings,
+    ) -> AsyncGenerator[ModelChunk, None]:
+        """Asks and streams the answer; a server that does not stream is read whole. Closing ends the
+        connection.
+        """
+        body = self._body(messages, tools, settings)
+        first = asyncio.get_running_loop().time() + self._timeouts.first_token
+        response = await self._open(body, first)
+        try:
+            if response.status != OK:
+                raise await self._refusal(response)
+            reader = self._reader()
+            try:
+                async with aclosing(self._read(response, reader, first)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+            except failures.ModelError as error:
+                error.begun = reader.begun
+                raise
+        finally:
+            response.close()
 
     def _read(
         self, response: aiohttp.ClientResponse, reader: AnswerReader, first: float
@@ -188,9 +195,6 @@ class Adapter(ABC):
         idle = self._timeouts.idle
         now = asyncio.get_running_loop().time()
         return now + (min(idle, _LAST_WORDS_SECONDS) if reader.finished else idle)
-
-    def _late(self) -> SomaError:
-        return failures.timed_out(f"The model wrote nothing for {self._timeouts.first_token:g} seconds.")
 
 
 def _tail(parser: EventParser, reader: AnswerReader) -> Iterator[Written]:

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
+from typing import TypeAlias
 
 from somaagent.agent.messages import ModelMessage
-from somaagent.agent.ports import ChatModel, ModelChunk, ModelSettings, ToolSchema
+from somaagent.agent.ports import (
+    ChatModel,
+    EmbeddingInputs,
+    EmbeddingModel,
+    Embeddings,
+    ModelChunk,
+    ModelSettings,
+    ToolSchema,
+)
+
+Guard: TypeAlias = Callable[[], AbstractAsyncContextManager[None]]
 
 
 class GuardedModel:
@@ -17,7 +28,7 @@ class GuardedModel:
     or its cancellation, as it is left.
     """
 
-    def __init__(self, model: ChatModel, guard: Callable[[], AbstractAsyncContextManager[None]]) -> None:
+    def __init__(self, model: ChatModel, guard: Guard) -> None:
         self._model = model
         self._guard = guard
 
@@ -34,3 +45,17 @@ class GuardedModel:
         ):
             async for chunk in chunks:
                 yield chunk
+
+
+class GuardedEmbeddings:
+    """An ``EmbeddingModel`` each of whose requests passes within a guard, as those of ``GuardedModel``."""
+
+    def __init__(self, model: EmbeddingModel, guard: Guard) -> None:
+        self._model = model
+        self._guard = guard
+
+    async def embed(
+        self, inputs: EmbeddingInputs, *, dimensions: int | None = None, exact: bool = False
+    ) -> Embeddings:
+        async with self._guard():
+            return await self._model.embed(inputs, dimensions=dimensions, exact=exact)

@@ -14,6 +14,8 @@ from django.test.utils import CaptureQueriesContext
 from apps.chat import hosting
 from apps.chat.hosting import Outcome
 from apps.chat.models import TurnState
+from apps.chat.schedules import runs
+from apps.chat.schedules import services as schedules
 from apps.chat.webhooks.models import every_event
 from apps.chat.webhooks.services import webhook_create
 from somaagent.agent.events import StepCompleted
@@ -36,6 +38,8 @@ MODELS = [
     "Step",
     "Webhook",
     "WebhookDelivery",
+    "Schedule",
+    "ScheduleRun",
 ]
 
 
@@ -66,6 +70,10 @@ def populate(acme, rows):
             performed(hosting.step_keep(work=work, step=step))
             outcome = Outcome(TurnState.COMPLETED, "answer", Usage(1, 0, 1, 0), last_event=3)
             performed(hosting.turn_finish(work=work, outcome=outcome))
+            schedule = schedules.schedule_create(
+                actor=member, prompt=f"question {number}", cron="0 8 * * *", time_zone="UTC"
+            )
+            runs.run_now(actor=member, schedule_id=schedule.id)
 
 
 @pytest.mark.parametrize("name", MODELS)

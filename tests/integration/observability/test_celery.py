@@ -35,9 +35,9 @@ def heartbeat(valkey: redis.Redis, service: str, process: Process) -> float | No
     return float(valkey.get(keys[0]) or 0) if keys else None
 
 
-def swept(worker: Process) -> dict[str, Any] | None:
+def swept(worker: Process, task: str = "chat.turns_sweep") -> dict[str, Any] | None:
     """The worker's line about the first sweep that it finished."""
-    sweeps = (line for line in worker.lines() if line.get("task") == "chat.turns_sweep")
+    sweeps = (line for line in worker.lines() if line.get("task") == task)
     return next((line for line in sweeps if "succeeded" in line["event"]), None)
 
 
@@ -58,6 +58,7 @@ def test_the_scheduler_sends_sweeps_the_worker_runs_them_and_both_show_that_they
         # The sweep may find turns of other stories, and send messages for them.
         done = eventually(partial(swept, worker))
         assert done["service"] == "worker"
+        assert eventually(partial(swept, worker, "chat.schedules_sweep"))
         assert len(done["trace_id"]) == 32
         assert any("turns-sweep" in line["event"] for line in scheduler.lines())
 
