@@ -11,7 +11,7 @@ import structlog
 
 from somaagent.tenancy.scope import in_database
 
-from . import handover
+from . import handover, stream
 from .runner import Ran, run_turn, run_work
 from .work import Work
 
@@ -31,7 +31,8 @@ def start(turn_id: UUID, tenant_id: UUID) -> None:
 
 
 def start_work(work: Work) -> None:
-    """``start``, with a turn that this process has taken."""
+    """``start``, with a turn that this process has taken as it was submitted."""
+    stream.open_tap(work.turn_id)
     _start(run_work(work), work.turn_id, work.tenant_id)
 
 
@@ -39,6 +40,8 @@ def _start(run: Coroutine[Any, Any, Ran], turn_id: UUID, tenant_id: UUID) -> Non
     task = asyncio.create_task(_host(run, turn_id, tenant_id), name=f"turn {turn_id}")
     _running.add(task)
     task.add_done_callback(_ended)
+    # Also where it is cancelled before it begins.
+    task.add_done_callback(lambda _: stream.close_tap(turn_id))
 
 
 async def start_when_free(turn_id: UUID, tenant_id: UUID) -> None:
@@ -55,7 +58,10 @@ async def idle() -> None:
 
 
 async def _host(run: Coroutine[Any, Any, Ran], turn_id: UUID, tenant_id: UUID) -> None:
-    ran = await run
+    try:
+        ran = await run
+    finally:
+        stream.close_tap(turn_id)
     while ran.following is not None:
         turn_id = ran.following
         ran = await run_turn(turn_id, tenant_id)

@@ -18,7 +18,7 @@ from apps.sessions import statements as sessions
 from somaagent.agent.events import StepCompleted
 from somaagent.agent.messages import Usage
 from somaagent.tenancy.fields import uuid7
-from somaagent.tenancy.scripts import Script
+from somaagent.tenancy.scripts import Script, together
 
 from . import history, statements
 from .models import OPEN_STATES, Step, Turn, TurnState
@@ -158,7 +158,7 @@ def turn_finish(*, work: Work, outcome: Outcome) -> Script[Finished]:
             complete=outcome.state == TurnState.COMPLETED,
             waiting=[message_id for _, _, message_id in not_taken],
         )
-    *_, made = yield [*batch, deliveries([work.turn_id])]
+    (made,) = yield [together(*batch, deliveries([work.turn_id]))]
     return Finished(
         there=True,
         mine=True,

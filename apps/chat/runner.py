@@ -103,10 +103,6 @@ class _Host:
         self.stopped_by: TurnState | None = None
 
     async def answer(self) -> Ran:
-        with stream.tapped(self.work.turn_id, from_first=self.work.attempt == 1):
-            return await self._answer()
-
-    async def _answer(self) -> Ran:
         engine = asyncio.create_task(self._engine(), name=f"engine {self.work.turn_id}")
         watch = asyncio.create_task(self._watch(engine), name=f"watch {self.work.turn_id}")
         try:

@@ -16,7 +16,7 @@ from apps.sessions import statements as sessions
 from somaagent.errors import Kind, SomaError, invalid, not_found
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.idempotency import Idempotency
-from somaagent.tenancy.scripts import Row, Script, Statement, inserted, read
+from somaagent.tenancy.scripts import Row, Script, Statement, inserted, read, together
 
 from . import history, selectors, statements
 from .models import OPEN_STATES, OnBusy, Turn, TurnState
@@ -203,14 +203,13 @@ def _kept(
     """Keep the new rows, and read what the turn's host is told: what ends with ``before``, then ``said``."""
     turn = submitted.turn
     if turn.state != TurnState.RUNNING:
-        yield batch
+        yield [together(*batch)]
         return submitted
     question = turn.input_message_id
     reads = [sessions.profiles(session.agent)]
     if before is not None:
         reads.append(sessions.history(session_id=session.id, end=before, question=question))
-    rows = yield [*batch, *reads]
-    profiles, *newest = rows[len(batch) :]
+    _, profiles, *newest = yield [together(*batch), *reads]
     conversation = yield from history.conversation(
         session_id=session.id,
         agent=session.agent,

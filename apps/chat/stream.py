@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -134,20 +134,16 @@ def is_tapped(turn_id: UUID) -> bool:
     return turn_id in _taps
 
 
-@contextmanager
-def tapped(turn_id: UUID, *, from_first: bool) -> Iterator[None]:
-    """While a host appends from here, those who follow the turn in this process are handed its events.
-
-    ``from_first``: nothing was appended before, by anybody. Else they read what is there from Valkey.
+def open_tap(turn_id: UUID) -> None:
+    """From here on this process hosts a turn to which nobody has appended anything: those who follow it in
+    this process are handed its events.
     """
-    if not from_first or turn_id in _taps:
-        yield
-        return
-    tap = _taps[turn_id] = _Tap()
-    try:
-        yield
-    finally:
-        del _taps[turn_id]
+    _taps[turn_id] = _Tap()
+
+
+def close_tap(turn_id: UUID) -> None:
+    """This process appends no more to the turn. Those who follow it go on with Valkey, if there is more."""
+    if (tap := _taps.pop(turn_id, None)) is not None:
         tap.close()
 
 

@@ -1,22 +1,23 @@
 """Transactions as scripts: the same few statements for a coroutine's connection and for Django's own.
 
 A script is a generator. It yields statements, a batch at a time, and is sent their rows; what it returns is
-the outcome. It knows nothing of connections: ``perform`` runs it over the pool, in a transaction of its own
-and one round trip for each batch, ``performed`` on Django's connection, within the open ``tenant_scope``.
+the outcome. It knows nothing of connections: ``perform`` runs it over the pool, in a transaction of its own,
+``performed`` on Django's connection, within the open ``tenant_scope``.
 Turns are made of these: the ORM is for what happens less often.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Generator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
-from django.db import connection, models
+from django.db import connections, models
 
-from .pool import tenant_transaction
+from .pool import Connection, tenant_transaction
 
 T = TypeVar("T")
 M = TypeVar("M", bound=models.Model)
@@ -36,18 +37,20 @@ Script: TypeAlias = Generator[Sequence[Statement], list[list[Row]], T]
 
 async def perform(tenant_id: UUID, script: Script[T]) -> T:
     """The script's outcome, committed. Raises Django's database errors; any error rolls all of it back."""
-    with connection.wrap_database_errors:
+    with connections["default"].wrap_database_errors:
         async with tenant_transaction(tenant_id) as database:
             try:
                 batch = next(script)
                 while True:
-                    async with database.pipeline():
-                        cursors = [await database.execute(one.sql, one.parameters) for one in batch]
-                    rows = [await found.fetchall() if found.description else [] for found in cursors]
-                    batch = script.send(rows)
+                    batch = script.send([await _answered(database, one) for one in batch])
             except StopIteration as end:
                 outcome: T = end.value
     return outcome
+
+
+async def _answered(database: Connection, statement: Statement) -> list[Row]:
+    cursor = await database.execute(statement.sql, statement.parameters)
+    return await cursor.fetchall() if cursor.description else []
 
 
 def performed(script: Script[T]) -> T:
@@ -62,7 +65,7 @@ def performed(script: Script[T]) -> T:
 
 
 def _rows(statement: Statement) -> list[Row]:
-    with connection.cursor() as cursor:
+    with connections["default"].cursor() as cursor:
         cursor.execute(statement.sql, statement.parameters)
         return cursor.fetchall() if cursor.description else []
 
@@ -72,19 +75,37 @@ def inserted(row: models.Model, *, once: str = "") -> Statement:
 
     ``once``: columns that are unique together; where such a row is there already, nothing happens.
     """
-    values = {
-        str(field.column): field.get_db_prep_save(field.pre_save(row, add=True), connection)
-        for field in row._meta.concrete_fields  # noqa: SLF001 Django's documented model API
-    }
+    insert, writers = _insert(type(row))
     unless = f" ON CONFLICT ({once}) DO NOTHING" if once else ""
-    return Statement(_insert(type(row)) + unless, values)
+    return Statement(insert + unless, {column: value(row) for column, value in writers})
+
+
+def together(*writes: Statement) -> Statement:
+    """Several writes as one statement, with the rows of the last. None sees what another of them does."""
+    parts: list[str] = []
+    parameters: dict[str, Any] = {}
+    for number, write in enumerate(writes):
+        names = {name: f"{name}_{number}" for name in write.parameters}
+        parts.append(write.sql % {name: f"%({new})s" for name, new in names.items()})
+        parameters |= {names[name]: value for name, value in write.parameters.items()}
+    *before, last = parts
+    first = ", ".join(f"write_{number} AS ({part})" for number, part in enumerate(before))
+    return Statement(f"WITH {first} {last}" if before else last, parameters)
 
 
 @functools.cache
-def _insert(model: type[models.Model]) -> str:
-    names = [str(field.column) for field in model._meta.concrete_fields]  # noqa: SLF001 as above
+def _insert(model: type[models.Model]) -> tuple[str, list[tuple[str, Callable[[models.Model], Any]]]]:
+    writers = [(str(field.column), _writer(field)) for field in model._meta.concrete_fields]  # noqa: SLF001 Django's documented model API
+    names = [name for name, _ in writers]
     places = ", ".join(f"%({name})s" for name in names)
-    return f'INSERT INTO "{model._meta.db_table}" ({_quoted(names)}) VALUES ({places})'  # noqa: S608, SLF001 names of ours
+    return f'INSERT INTO "{model._meta.db_table}" ({_quoted(names)}) VALUES ({places})', writers  # noqa: S608, SLF001 names of ours
+
+
+def _writer(field: models.Field[Any, Any]) -> Callable[[models.Model], Any]:
+    """What gives a row's value for a column. psycopg knows the types of most as they are."""
+    if isinstance(field, models.JSONField | models.DateField):  # encoded; set by itself where it says so
+        return lambda row: field.get_db_prep_save(field.pre_save(row, add=True), connections["default"])
+    return operator.attrgetter(field.attname)
 
 
 @functools.cache

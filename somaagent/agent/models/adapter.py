@@ -6,6 +6,7 @@ A protocol adds its path, its headers, the body of a request and the reader of a
 from __future__ import annotations
 
 import asyncio
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
@@ -154,9 +155,8 @@ class Adapter(Server):
     ) -> AsyncGenerator[ModelChunk, None]:
         parser = EventParser()
         while not reader.complete and (received := await self._receive(connection, reader, first)):
-            for event in parser.feed(received):
-                for chunk in reader.read(event):
-                    yield chunk
+            for chunk in _gathered(parser.feed(received), reader):
+                yield chunk
         for chunk in _tail(parser, reader):
             yield chunk
         for last in reader.end():
@@ -195,6 +195,21 @@ class Adapter(Server):
         idle = self._timeouts.idle
         now = asyncio.get_running_loop().time()
         return now + (min(idle, _LAST_WORDS_SECONDS) if reader.finished else idle)
+
+
+def _gathered(events: Sequence[bytes], reader: AnswerReader) -> Iterator[Written]:
+    """What these events hold. Text that came at once is one chunk: each costs everybody on its way."""
+    chunks: list[Written] = []
+    error: SomaError | None = None
+    try:
+        for event in events:
+            chunks += reader.read(event)
+    except SomaError as raised:  # what came before it is said first
+        error = raised
+    for kind, pieces in itertools.groupby(chunks, type):
+        yield kind("".join(piece.text for piece in pieces))
+    if error is not None:
+        raise error
 
 
 def _tail(parser: EventParser, reader: AnswerReader) -> Iterator[Written]:
