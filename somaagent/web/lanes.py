@@ -61,7 +61,8 @@ class _Threads(BaseHandler):
     def load_middleware(self, is_async: bool = False) -> None:
         """Django's, but for what the spans would keep of exceptions."""
         super().load_middleware(is_async)
-        self._exception_middleware = spans.without_exceptions(self._exception_middleware)
+        hooks: list[Callable[..., Any]] = self._exception_middleware  # type: ignore[has-type]  # Django's own
+        self._exception_middleware = spans.without_exceptions(hooks)
 
     def serve(self, request: ASGIRequest) -> HttpResponseBase:
         signals.request_started.send(sender=self._sender, scope=request.scope)
@@ -107,6 +108,7 @@ class Gateway(LoopHandler):
                 return
         with body:
             set_script_prefix(get_script_prefix(scope))
+            request: Any
             request, refusal = self.create_request(scope, body)
             if request is None:
                 with self._spans.around(scope, send, since=since) as watched:
