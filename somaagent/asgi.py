@@ -20,19 +20,23 @@ from apps.chat import host
 from somaagent.observability import logging, tracing
 from somaagent.routing import websocket
 from somaagent.tenancy import pool
+from somaagent.web import spans
 from somaagent.web.lanes import Gateway
 from somaagent.web.lifespan import Lifespan
 
 logging.configure("gateway", django_settings.LOG_LEVEL)
 tracing.configure("gateway", django_settings.OTLP_ENDPOINT)
+spans.instrument()
 
 
 async def _drain() -> None:
     await host.drain(django_settings.DRAIN_SECONDS)
 
 
-application = tracing.Traced(
-    ProtocolTypeRouter(
-        {"http": Gateway(), "websocket": websocket, "lifespan": Lifespan(at_stop=[_drain, pool.close])}
-    )
+application = ProtocolTypeRouter(
+    {
+        "http": Gateway(),
+        "websocket": tracing.Traced(websocket),
+        "lifespan": Lifespan(at_stop=[_drain, pool.close]),
+    }
 )

@@ -111,11 +111,19 @@ def _processors(service: str) -> list[structlog.typing.Processor]:
     ]
 
 
+def trace_ids(span: trace.Span) -> dict[str, str]:
+    """The names by which a line says to which span it belongs: ``trace_id`` and ``span_id``, or none."""
+    context = span.get_span_context()
+    if not context.is_valid:
+        return {}
+    return {
+        "trace_id": trace.format_trace_id(context.trace_id),
+        "span_id": trace.format_span_id(context.span_id),
+    }
+
+
 def _add_trace(_: Any, __: str, event: EventDict) -> EventDict:
-    context = trace.get_current_span().get_span_context()
-    if context.is_valid:
-        event["trace_id"] = trace.format_trace_id(context.trace_id)
-        event["span_id"] = trace.format_span_id(context.span_id)
+    event.update(trace_ids(trace.get_current_span()))
     return event
 
 

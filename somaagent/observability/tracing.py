@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+import os
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import structlog
 from opentelemetry import propagate, trace
 from opentelemetry.instrumentation.celery import CeleryInstrumentor
+from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -19,8 +23,14 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+logger = structlog.get_logger(__name__)
+
 _SERVER_ERROR = 500
-_UNTRACED = ("/healthz", "/readyz", "/metrics", "/static/")
+UNTRACED = ("/healthz", "/readyz", "/metrics", "/static/")
+# All that leaves this process about a request, whoever made its span.
+_SERVER_FACTS = frozenset(
+    {"http.request.method", "http.response.status_code", "http.route", "url.path", "url.scheme"}
+)
 
 
 def configure(service: str, endpoint: str | None) -> None:
@@ -32,6 +42,10 @@ def configure(service: str, endpoint: str | None) -> None:
     """
     if isinstance(trace.get_tracer_provider(), TracerProvider):
         return
+    if os.environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true":
+        logger.warning(
+            "tracing.off", reason=f"{OTEL_SDK_DISABLED} is true: no spans, and no trace_id in lines."
+        )
     provider = TracerProvider(resource=Resource.create({SERVICE_NAME: f"somaagent-{service}"}))
     if endpoint:
         # fmt: off
@@ -56,17 +70,18 @@ def flush() -> None:
 
 
 class _Discreet(SpanExporter):
-    """Leaves out what exceptions say: their words may quote a request, an answer or a secret. The log has
-    them, masked.
+    """Leaves out what nobody outside should read, whatever an instrumentation or its environment put there.
 
-    Instrumentations of libraries put them in a span's status and in its events.
+    Words of exceptions, which instrumentations put in a span's status and in its events, may quote a request,
+    an answer or a secret; the log has them, masked. Of a request only ``_SERVER_FACTS`` are told: other
+    attributes hold addresses with their queries, headers, and who asked.
     """
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        return self._exporter.export([_without_words(span) for span in spans])
+        return self._exporter.export([_discreet(span) for span in spans])
 
     def shutdown(self) -> None:
         self._exporter.shutdown()
@@ -75,15 +90,18 @@ class _Discreet(SpanExporter):
         return self._exporter.force_flush(timeout_millis)
 
 
-def _without_words(span: ReadableSpan) -> ReadableSpan:
-    if not span.events and not span.status.description:
+def _discreet(span: ReadableSpan) -> ReadableSpan:
+    attributes = dict(span.attributes or {})
+    if span.kind is SpanKind.SERVER:
+        attributes = {name: value for name, value in attributes.items() if name in _SERVER_FACTS}
+    if not span.events and not span.status.description and len(attributes) == len(span.attributes or {}):
         return span
     return ReadableSpan(
         name=span.name,
         context=span.context,
         parent=span.parent,
         resource=span.resource,
-        attributes=span.attributes,
+        attributes=attributes,
         events=[Event(event.name, None, event.timestamp) for event in span.events],
         links=span.links,
         kind=span.kind,
@@ -94,63 +112,97 @@ def _without_words(span: ReadableSpan) -> ReadableSpan:
     )
 
 
-def name_route(method: str, route: str) -> None:
-    """Name the running request's span by its address as the code knows it: without the ids in it."""
-    span = trace.get_current_span()
-    if span.is_recording():
-        span.update_name(f"{method} /{route}")
-        span.set_attribute("http.route", f"/{route}")
+def is_traced(path: str) -> bool:
+    """Whether requests of this path have spans: probes, which come each few seconds, and files have none."""
+    return not path.startswith(UNTRACED)
 
 
-class Traced:
-    """An ASGI application inside one span for each request and each WebSocket, part of its caller's trace.
+def name_of(scope: Scope, route: str | None = None) -> str:
+    """A server span's name: the method and the route, without the ids in it, or else the path."""
+    return f"{_method(scope)} {scope['path'] if route is None else f'/{route}'}"
 
-    The span covers a streamed answer to its end. It knows the path, never the query, the headers or the body.
-    """
 
-    def __init__(self, application: Application) -> None:
-        self._application = application
+def facts_of(scope: Scope, route: str | None = None) -> dict[str, str]:
+    """What a server span tells of its request: the path, never the query, the headers or the body."""
+    facts = {
+        "http.request.method": _method(scope),
+        "url.path": scope["path"],
+        "url.scheme": scope["scheme"],
+    }
+    return facts if route is None else facts | {"http.route": f"/{route}"}
+
+
+def context_headers(scope: Scope) -> dict[str, str]:
+    """The headers that name the caller's trace. One that is not text of ASCII names none."""
+    return {
+        name.decode("latin-1"): value.decode("latin-1")
+        for name, value in scope["headers"]
+        if name in {b"traceparent", b"tracestate"} and value.isascii()
+    }
+
+
+def note_status(span: Span, status: int) -> None:
+    """Tells the answer's status. Those from 500 on are errors of ours, those before are the caller's."""
+    span.set_attribute("http.response.status_code", status)
+    if status >= _SERVER_ERROR:
+        span.set_status(Status(StatusCode.ERROR))
+
+
+class ServerSpans:
+    """Opens the one span of a request or a WebSocket, as part of its caller's trace."""
+
+    def __init__(self) -> None:
         self._tracer = trace.get_tracer("somaagent.web")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in {"http", "websocket"} or scope["path"].startswith(_UNTRACED):
-            await self._application(scope, receive, send)
+    @contextmanager
+    def around(
+        self, scope: Scope, send: Send, *, route: str | None = None, since: int | None = None
+    ) -> Iterator[Send]:
+        """A span around what the block does; it notes the status of the answer that goes through the ``Send``
+        given here. ``since``: when the request came, in nanoseconds since 1970; now if not given.
+        """
+        if not is_traced(scope["path"]):
+            yield send
             return
-        method, path = scope.get("method", "WEBSOCKET"), scope["path"]
         with self._tracer.start_as_current_span(
-            f"{method} {path}",
-            context=propagate.extract(_headers(scope)),
+            name_of(scope, route),
+            context=propagate.extract(context_headers(scope)),
             kind=SpanKind.SERVER,
-            attributes={
-                "http.request.method": method,
-                "url.path": scope["path"],
-                "url.scheme": scope["scheme"],
-            },
+            attributes=facts_of(scope, route),
+            start_time=since,
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
 
             async def watched(message: Message) -> None:
                 if message["type"] == "http.response.start":
-                    _describe(span, message["status"])
+                    note_status(span, message["status"])
                 await send(message)
 
             try:
-                await self._application(scope, receive, watched)
+                yield watched
             except Exception:
                 span.set_status(Status(StatusCode.ERROR))
                 raise
 
 
-def _headers(scope: Scope) -> Mapping[str, str]:
-    return {
-        name.decode("latin-1"): value.decode("latin-1")
-        for name, value in scope["headers"]
-        if name in {b"traceparent", b"tracestate"}
-    }
+class Traced:
+    """An ASGI application inside one span for each request and each WebSocket, to the answer's end.
+
+    The gateway's HTTP opens its spans itself, by lane (``somaagent.web.lanes``).
+    """
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._spans = ServerSpans()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in {"http", "websocket"}:
+            await self._application(scope, receive, send)
+            return
+        with self._spans.around(scope, send) as watched:
+            await self._application(scope, receive, watched)
 
 
-def _describe(span: Span, status: int) -> None:
-    span.set_attribute("http.response.status_code", status)
-    if status >= _SERVER_ERROR:
-        span.set_status(Status(StatusCode.ERROR))
+def _method(scope: Scope) -> str:
+    return str(scope.get("method", "WEBSOCKET"))

@@ -29,6 +29,8 @@ from django_prometheus.middleware import PrometheusAfterMiddleware, PrometheusBe
 
 from somaagent.tenancy.scope import in_database
 
+from . import spans
+
 # Their hooks read and write the request and the response, and never wait. (A user or a session that they put
 # there is lazy: ``middleware.Authentication`` loads it, in a thread.)
 WAIT_FREE: tuple[type, ...] = (
@@ -66,6 +68,8 @@ class _Session(SessionMiddleware):
 
 def in_loop(middleware: Any) -> Any:
     """What stands for a middleware in the lane of coroutines."""
+    if spans.is_instrumentation(middleware):
+        raise MiddlewareNotUsed("The lane of coroutines opens its spans itself.")
     if middleware is SessionMiddleware:
         return _Session
     if middleware in WAIT_FREE:

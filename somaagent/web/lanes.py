@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -35,7 +36,7 @@ from django.utils.log import log_response
 
 from somaagent.observability import tracing
 
-from . import fallback, routes, streams
+from . import fallback, routes, spans, streams
 from .chain import LoopHandler
 
 T = TypeVar("T")
@@ -55,9 +56,18 @@ class _Threads(BaseHandler):
         super().__init__()
         self.load_middleware()
         self._sender = sender
+        self._has_spans = spans.is_present()
+
+    def load_middleware(self, is_async: bool = False) -> None:
+        """Django's, but for what the spans would keep of exceptions."""
+        super().load_middleware(is_async)
+        hooks: list[Callable[..., Any]] = self._exception_middleware  # type: ignore[has-type]  # Django's own
+        self._exception_middleware = spans.without_exceptions(hooks)
 
     def serve(self, request: ASGIRequest) -> HttpResponseBase:
         signals.request_started.send(sender=self._sender, scope=request.scope)
+        if self._has_spans:
+            spans.prepare(request)
         response = self.get_response(request)
         response._handler_class = self._sender  # type: ignore[attr-defined]  # noqa: SLF001 as Django's handlers do
         if not response.streaming:
@@ -80,6 +90,7 @@ class Gateway(LoopHandler):
         self._chain_in_threads = _Threads(type(self))
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sync-lane")
         self._in_threads = 0
+        self._spans = tracing.ServerSpans()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """No ``ThreadSensitiveContext``: it would start a thread for this request alone."""
@@ -88,20 +99,29 @@ class Gateway(LoopHandler):
         await self.handle(scope, receive, send)
 
     async def handle(self, scope: Any, receive: Any, send: Any) -> None:
+        """One span a request: the lane of threads has the instrumentation's, the rest has its own."""
+        since = time.time_ns()
         try:
             body = await self.read_body(receive)
         except RequestAborted:
-            return
+            with self._spans.around(scope, send, since=since):
+                return
         with body:
             set_script_prefix(get_script_prefix(scope))
+            request: Any
             request, refusal = self.create_request(scope, body)
             if request is None:
-                await self._refuse(scope, refusal, send)
-            elif self._is_for_threads(request):
+                with self._spans.around(scope, send, since=since) as watched:
+                    await self._refuse(scope, refusal, watched)
+                return
+            request.since = since
+            if self._is_for_threads(request):
                 await self._serve_in_thread(request, receive, send)
-            else:
+                return
+            route = request.match.route if request.match else None
+            with self._spans.around(scope, send, route=route, since=since) as watched:
                 await self._tell(signals.request_started, scope=scope)
-                await self._until_client_leaves(receive, self._answered(self._in_loop, request, send))
+                await self._until_client_leaves(receive, self._answered(self._in_loop, request, watched))
 
     # -- choosing --
 
@@ -111,12 +131,15 @@ class Gateway(LoopHandler):
             return False  # servestatic's middleware is asynchronous
         with suppress(Resolver404):  # a thread answers it: for people, with a page
             request.match = get_resolver(settings.ROOT_URLCONF).resolve(request.path_info)
-            tracing.name_route(request.method, request.match.route)
             if routes.is_coroutine(request.match.func, request.method):
                 return False
+        if not spans.suits(request):
+            return False  # refused by the middleware, which needs no thread for it
         if self._in_threads < THREADS + MOST_WAITING:
             return True
-        request.match = ResolverMatch(fallback.overloaded, (), {})
+        request.match = ResolverMatch(
+            fallback.overloaded, (), {}, route=getattr(request.match, "route", None)
+        )
         return False
 
     def resolve_request(self, request: Any) -> Any:

@@ -16,7 +16,9 @@ from typing import Any
 import requests
 
 from somaagent.embedded.addresses import loopback
+from tests import collector as collectors
 from tests import model_server
+from tests.collector import Collector
 from tests.stack import PROJECT_ROOT, RunningStack, foreign_environment
 
 # Calls a function that uses the ORM, where that is allowed, and gives what it gave.
@@ -72,6 +74,7 @@ class Gateway:
     operator: Person
     log: Path
     in_database: InDatabase
+    collector: Collector
 
     def newcomer(self, *, staff: bool = False, one_time: bool = True, member: bool = True) -> Person:
         """Another member of the operator's tenant, without any session yet."""
@@ -86,11 +89,11 @@ class Gateway:
 def running_gateway(stack: RunningStack, folder: Path, in_database: InDatabase) -> Iterator[Gateway]:
     """Start the model and the gateway, make the first tenant with its agent, and stop both at the end."""
     address = f"{loopback()}:{free_port()}"
-    with model_server.process() as model_url:
+    with model_server.process() as model_url, collectors.running() as collector:
         model = Model(model_url)
         operator = in_database(lambda: _first_rows(model))
-        with _gunicorn(stack, address, folder) as log:
-            yield Gateway(f"http://{address}", model, operator, log, in_database)
+        with _gunicorn(stack, address, folder, collector.url) as log:
+            yield Gateway(f"http://{address}", model, operator, log, in_database, collector)
 
 
 def free_port() -> int:
@@ -99,7 +102,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def _gunicorn(stack: RunningStack, address: str, folder: Path) -> Iterator[Path]:
+def _gunicorn(stack: RunningStack, address: str, folder: Path, collector_url: str) -> Iterator[Path]:
     host, port = address.split(":")
     ours = stack.environment | {
         "SA01_GATEWAY_HOST": host,
@@ -107,6 +110,8 @@ def _gunicorn(stack: RunningStack, address: str, folder: Path) -> Iterator[Path]
         "SA01_GATEWAY_WORKERS": "1",
         "SA01_PUBLIC_URL": f"http://{address}",
         "SA01_DRAIN_SECONDS": "1",
+        "SA01_OTLP_ENDPOINT": collector_url,
+        "OTEL_BSP_SCHEDULE_DELAY": "200",  # milliseconds until spans are sent; five seconds otherwise
     }
     command = ["-m", "gunicorn", "-c", "somaagent/web/gunicorn.py", "somaagent.asgi:application"]
     log = folder / "gateway.log"

@@ -82,6 +82,13 @@ async def raising_coroutine(request: HttpRequest, kind: str) -> HttpResponse:
     raise EXCEPTIONS[kind]
 
 
+def scope(request: HttpRequest) -> HttpResponse:
+    seen_here = request.scope  # type: ignore[attr-defined]  # an ASGIRequest's
+    names = sorted(name.decode() for name, _ in seen_here["headers"])
+    query = seen_here["query_string"].decode()
+    return JsonResponse({"query": query, "headers": names, "client": seen_here["client"][0]})
+
+
 @csrf_exempt
 def upload(request: HttpRequest) -> HttpResponse:
     return JsonResponse(_uploaded(request))
@@ -255,6 +262,7 @@ urlpatterns = [
     path("coroutine", coroutine, name="coroutine"),
     path("plain/raise/<str:kind>", raising),
     path("coroutine/raise/<str:kind>", raising_coroutine),
+    path("plain/scope", scope),
     path("plain/upload", upload),
     path("coroutine/upload", upload_coroutine),
     path("plain/stream", stream),

@@ -4,116 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from asgiref.testing import ApplicationCommunicator
 from django.core import signals
 from django.core.asgi import get_asgi_application
 from django.test import override_settings
-from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import REGISTRY
 
-from somaagent.observability import tracing
-from somaagent.tenancy import pool
 from somaagent.tenancy.scope import in_database
 from somaagent.web import lanes
 from tests.factories import organisation
 from tests.integration.web import site
+from tests.integration.web.conftest import SITE
+from tests.integration.web.talking import Client, started
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SITE = "tests.integration.web.site"
 LANES = pytest.mark.parametrize("lane", ["plain", "coroutine"])
-
-
-@dataclass
-class Answer:
-    status: int
-    headers: list[tuple[str, str]]
-    pieces: list[bytes] = field(default_factory=list)
-
-    @property
-    def body(self) -> bytes:
-        return b"".join(self.pieces)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        return json.loads(self.body)
-
-    def __getitem__(self, name: str) -> str:
-        return dict(self.headers)[name.lower()]
-
-
-@dataclass
-class Client:
-    """Speaks ASGI with an application."""
-
-    application: Callable[..., Any]
-
-    def begin(self, path: str, method: str = "GET", headers: dict[str, str] | None = None) -> Any:
-        path, _, query = path.partition("?")
-        given = {"host": "testserver", **(headers or {})}
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": method,
-            "scheme": "http",
-            "path": path,
-            "query_string": query.encode(),
-            "headers": [(name.encode(), value.encode()) for name, value in given.items()],
-            "client": ("192.0.2.1", 1234),
-            "server": ("testserver", 80),
-        }
-        return ApplicationCommunicator(self.application, scope)
-
-    async def ask(
-        self, path: str, method: str = "GET", body: tuple[bytes, ...] = (b"",), **headers: str
-    ) -> Answer:
-        names = {name.replace("_", "-"): value for name, value in headers.items()}
-        talk = self.begin(path, method, names)
-        for number, piece in enumerate(body, 1):
-            await talk.send_input({"type": "http.request", "body": piece, "more_body": number < len(body)})
-        answer = await started(talk)
-        while True:
-            message = await talk.receive_output(10)
-            answer.pieces.append(message.get("body", b""))
-            if not message.get("more_body"):
-                break
-        await talk.wait(10)
-        return answer
-
-
-async def started(talk: Any) -> Answer:
-    message = await talk.receive_output(10)
-    headers = [(name.decode().lower(), value.decode("latin-1")) for name, value in message["headers"]]
-    return Answer(message["status"], headers)
-
-
-@pytest.fixture(autouse=True)
-async def the_site() -> AsyncIterator[None]:
-    site.seen.clear()
-    site.begun = asyncio.Event()
-    with override_settings(ROOT_URLCONF=SITE, ALLOWED_HOSTS=["testserver"]):
-        yield
-    await pool.close()
-
-
-@pytest.fixture(params=["Django's", "ours"])
-def client(request: pytest.FixtureRequest, the_site: None) -> Client:
-    return Client(get_asgi_application() if request.param == "Django's" else lanes.Gateway())
-
-
-@pytest.fixture
-def ours(the_site: None) -> Client:
-    return Client(lanes.Gateway())
 
 
 @LANES
@@ -383,30 +291,6 @@ async def test_both_lanes_count_the_same_metrics(ours: Client, lane: str):
     before = counted()
     await ours.ask(f"/{lane}")
     assert counted() == before + 1
-
-
-@LANES
-async def test_a_request_is_one_span_of_its_caller_s_trace_named_by_its_route(
-    ours: Client, monkeypatch: pytest.MonkeyPatch, lane: str
-):
-    exporter, provider = InMemorySpanExporter(), TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
-    traced = Client(tracing.Traced(ours.application))
-    wanted = "0af7651916cd43dd8448eb211c80319c"
-    answer = await traced.ask(f"/{lane}?token=1", traceparent=f"00-{wanted}-b7ad6b7169203331-01")
-    assert answer.facts["trace"] == wanted
-    (span,) = exporter.get_finished_spans()
-    assert (span.name, span.kind) == (f"GET /{lane}", trace.SpanKind.SERVER)
-    assert span.attributes == {
-        "http.request.method": "GET",
-        "http.response.status_code": 200,
-        "http.route": f"/{lane}",
-        "url.path": f"/{lane}",
-        "url.scheme": "http",
-    }
-    await traced.ask("/v1/things")
-    assert exporter.get_finished_spans()[-1].name == "GET /v1/things"
 
 
 @pytest.mark.parametrize("path", ["/static/chat/icons.svg", "/static/nothing.css"])

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.model_server import loopback
+from tests.collector import Collector, running
 
 STORY = """
 import asyncio, sys
@@ -51,33 +49,10 @@ tracing.flush()
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
-class Collector(HTTPServer):
-    def __init__(self) -> None:
-        super().__init__((loopback(), 0), Receive)
-        self.received: list[tuple[str, bytes]] = []
-
-
-class Receive(BaseHTTPRequestHandler):
-    server: Collector
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.received.append((self.path, body))
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
-
-
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    with Collector() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with running() as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def tell(endpoint: str) -> list[dict[str, str]]:
@@ -89,7 +64,7 @@ def tell(endpoint: str) -> list[dict[str, str]]:
 
 
 def test_a_request_is_a_span_of_its_caller_s_trace_and_tells_nothing_that_was_said(collector: Collector):
-    lines = tell(f"http://{collector.server_name}:{collector.server_port}/")
+    lines = tell(collector.url)
     assert lines[0]["trace_id"] == TRACE
     assert lines[1]["trace_id"] != TRACE
     assert "trace_id" not in lines[2]  # health checks come each second
