@@ -112,7 +112,7 @@ async def test_a_model_without_tools_calls_one_and_answers_with_its_result(bench
 
 
 async def test_the_answer_is_passed_on_while_it_is_written(bench: Bench):
-    await bench.script('say: {"answer": "one two three four"}')
+    await bench.script('slow 0.05: {"answer": "one two three four"}')
     stream = ConstrainedTools(bench.model()).stream([ModelMessage("user", "Hi")], tools=[SUM], settings=PLAIN)
     pieces = [chunk.text async for chunk in stream if isinstance(chunk, TextChunk)]
     assert "".join(pieces) == "one two three four"

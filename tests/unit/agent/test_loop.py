@@ -89,7 +89,7 @@ def calls(*wanted: tuple[str, object]) -> str:
 
 
 async def test_an_answer_without_tools_is_one_step(bench: Bench):
-    events = [event async for event in start(bench, "say: Hello you")]
+    events = [event async for event in start(bench, "slow 0.05: Hello you")]
     assert [type(event) for event in events] == [
         StepStarted,
         TextDelta,

@@ -16,9 +16,9 @@ from tests.unit.agent.raw import close, raw_server, speak
 
 
 async def test_a_model_streams_its_answer_word_by_word_and_says_what_it_used(bench: Bench):
-    chunks = await bench.ask("say: Hello wide world")
+    chunks = await bench.ask("slow 0.05: Hello wide world")
     assert [chunk.text for chunk in chunks if isinstance(chunk, TextChunk)] == ["Hello", " wide", " world"]
-    assert finish_of(chunks) == FinishChunk("stop", Usage(input_tokens=4, cached_tokens=2, output_tokens=3))
+    assert finish_of(chunks) == FinishChunk("stop", Usage(input_tokens=5, cached_tokens=2, output_tokens=3))
 
 
 async def test_the_request_carries_the_conversation_the_settings_and_the_tools(bench: Bench):
