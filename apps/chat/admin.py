@@ -71,7 +71,6 @@ class TurnAdmin(ReadOnlyAdmin):
             "Times",
             {"fields": ("created_at", "started_at", "finished_at", "cancel_requested_at")},
         ),
-        ("Request", {"fields": ("request",), "classes": ("collapse",)}),
         ("Host", {"fields": ("lease_owner", "lease_expires_at", "last_event"), "classes": ("collapse",)}),
     )
 

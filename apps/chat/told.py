@@ -48,8 +48,8 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """What a model is told. ``ids``: for so many of the messages the last stored one that they hold to its end,
-    None where it is not even the first.
+    """What a model is told. ``ids``: for so many of the messages the last stored one that they hold to its
+    end, None where it is not even the first.
     """
 
     messages: list[ModelMessage]
@@ -57,7 +57,7 @@ class Whole:
 
 
 def with_more(rows: Iterable[tuple[UUID, str, str]], question: UUID, request: Request) -> Script[Whole]:
-    """Stored messages (id, role, text) with what is kept besides. The ``question`` may be too new to be read."""
+    """Stored messages (id, role, text) with what is kept besides. The ``question`` may not be stored yet."""
     said = yield from filled([Said(*row) for row in rows])
     for one in said:
         if one.id == question:

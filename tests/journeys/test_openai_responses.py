@@ -1,4 +1,4 @@
-"""A program written for OpenAI's responses speaks with an agent: kept, followed, resumed, stopped, deleted."""
+"""A program written for OpenAI's responses: they are kept, followed, resumed, stopped and deleted."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import openai
 import pytest
@@ -71,7 +72,7 @@ def test_a_response_is_kept(gateway, client):
     assert (made.metadata, made.error, made.incomplete_details) == ({"trip": "7"}, None, None)
     assert made.usage.output_tokens == 2
     assert made.usage.total_tokens == made.usage.input_tokens + 2
-    assert made.usage.input_tokens_details.cached_tokens == 0
+    assert made.usage.input_tokens_details.cached_tokens == 1
     assert made.usage.output_tokens_details.reasoning_tokens == 0
     assert client.responses.retrieve(made.id) == made
     (item,) = client.responses.input_items.list(made.id)
@@ -129,6 +130,24 @@ def test_a_stream_is_gone_on_with_from_a_number(client):
         assert helper.get_final_response().output_text == "a b c d e f g h"
 
 
+def test_events_that_are_no_longer_kept_are_told_from_the_rows(gateway, client):
+    whole = list(
+        client.responses.create(model=AGENT, input=asks_for_weather("Rome"), tools=[WEATHER], stream=True)
+    )
+    done = whole[-1].response
+    gateway.in_database(lambda: forget_events(done.id))
+    assert list(client.responses.retrieve(done.id, stream=True)) == whole
+    (last,) = client.responses.retrieve(done.id, stream=True, starting_after=4)
+    assert (last.type, last.sequence_number, last.response) == ("response.completed", 5, done)
+
+
+def forget_events(response_id: str) -> None:
+    """What a day does."""
+    from apps.chat import stream  # noqa: PLC0415 - Django is not configured before
+
+    stream.forget(UUID(response_id.removeprefix("resp_")), "nobody")
+
+
 def test_instructions_and_wishes_are_for_one_response(gateway, client):
     first = client.responses.create(
         model=AGENT,
@@ -184,8 +203,7 @@ def test_an_answer_in_a_shape_of_the_caller_s(gateway, client):
     assert (schema["name"], schema["strict"], schema["schema"]["required"]) == ("Town", True, ["name"])
 
 
-@pytest.mark.parametrize("background", [False, True])
-def test_functions_are_the_caller_s_to_run(gateway, client, sooner_or_later, background):
+def test_functions_are_the_caller_s_to_run(gateway, client):
     first = client.responses.create(
         model=AGENT,
         input=asks_for_weather("Rome", "Oslo"),
@@ -310,11 +328,11 @@ def test_what_is_over_cannot_be_stopped(client):
 
 
 def test_an_answer_that_is_cut_short_is_incomplete(gateway, client):
-    gateway.model.script("short: one two")
+    gateway.model.script("limit: one two")
     cut = client.responses.create(model=AGENT, input="Tell me", max_output_tokens=2)
     assert (cut.status, cut.incomplete_details.reason) == ("incomplete", "max_output_tokens")
     assert cut.output[0].status == "incomplete"
-    gateway.model.script("short: one two")
+    gateway.model.script("limit: one two")
     last = list(client.responses.create(model=AGENT, input="Tell me", stream=True))[-1]
     assert (last.type, last.response.status) == ("response.incomplete", "incomplete")
 
@@ -396,17 +414,11 @@ def test_a_response_with_nothing_after_it_takes_its_session_along(gateway, clien
 
 def test_a_running_response_is_deleted(gateway, client, sooner_or_later):
     stream = client.responses.create(model=AGENT, input="slow 0.1: " + "word " * 200, stream=True)
+    begun = next(iter(stream)).response
     next(event for event in stream if event.type == "response.output_text.delta")
-    (request,) = gateway.model.requests()
-    assert request["state"] == "open"
-    client.responses.delete(response_of(stream, client))
+    assert [request["state"] for request in gateway.model.requests()] == ["open"]
+    client.responses.delete(begun.id)
     sooner_or_later(lambda: gateway.model.requests()[0]["state"] == "disconnected")
-
-
-def response_of(stream: Any, client: Any) -> str:
-    """The id of the response that a stream tells: its next event does not say, so a new session's turn does."""
-    del client
-    return stream.response_id
 
 
 def test_the_same_request_twice_is_one_response(client):
@@ -422,9 +434,8 @@ def test_the_same_request_twice_is_one_response(client):
 def test_what_is_another_s_does_not_exist(gateway, client):
     mine = client.responses.create(model=AGENT, input="say: mine")
     conversation = client.conversations.create()
-    _, foreign_key = gateway.in_database(lambda: another_tenant(gateway.model.base_url))
+    slug, foreign_key = gateway.in_database(lambda: another_tenant(gateway.model.base_url))
     colleague = gateway.newcomer(one_time=False).api_key
-    slug = "terse"
     for key, agent in ((foreign_key, slug), (colleague, AGENT)):
         other = client.with_options(api_key=key)
         for forbidden in (
@@ -476,7 +487,29 @@ def test_who_answers_has_to_be_known_and_to_stay(gateway, client):
     with pytest.raises(openai.NotFoundError) as unknown:
         client.responses.create(model="nobody", input="say: hi")
     assert unknown.value.code == "model_not_found"
+    slug, key = gateway.in_database(lambda: another_tenant(gateway.model.base_url))
+    rival = client.with_options(api_key=key)
+    conversation = rival.conversations.create()
+    first = rival.responses.create(model=slug, input="say: hi", conversation=conversation.id)
+    assert told(gateway)[-1][0] == {"role": "system", "content": "Be terse."}
+    for facts in ({"previous_response_id": first.id}, {"conversation": conversation.id}):
+        with pytest.raises(openai.BadRequestError) as differs:
+            rival.responses.create(model=AGENT, input="say: hi", **facts)
+        assert (differs.value.code, differs.value.param) == ("model_differs", "model")
+
+
+def test_who_may_only_read_writes_nothing(gateway, client):
     reader = client.with_options(api_key=gateway.in_database(key_that_only_reads))
     with pytest.raises(openai.PermissionDeniedError):
         reader.responses.create(model=AGENT, input="say: hi")
     assert requests.get(f"{gateway.url}/v1/responses/resp_1", timeout=10).status_code == 401
+
+
+def test_a_worker_answers_in_the_background(client, sooner_or_later, gateway):
+    """Without one, here, it waits in the queue: ``test_responses_elsewhere`` has a worker."""
+    queued = client.responses.create(model=AGENT, input="say: hi", background=True)
+    assert (queued.status, queued.background, queued.output) == ("queued", True, [])
+    assert client.responses.retrieve(queued.id).status == "queued"
+    assert client.responses.cancel(queued.id).status == "cancelled"
+    kinds = [event.type for event in client.responses.retrieve(queued.id, stream=True)]
+    assert kinds == ["response.created", "response.queued", "response.incomplete"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from apps.chat import completions, told
 from somaagent.agent.events import AgentEvent, RunCompleted, TurnCompleted, TurnEvent, TurnFailed, TurnStarted
-from somaagent.agent.messages import ModelMessage
+from somaagent.agent.messages import ModelMessage, ToolCall
 from somaagent.errors import SomaError
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.fields import uuid7
@@ -27,7 +27,8 @@ Events = AsyncGenerator[AgentEvent, None]
 async def begin(*, actor: Actor, asked: Asked) -> Events:
     """The run's events, once the first of the answer is there. Closing the generator stops the model."""
     check_lengths(asked)
-    messages, summary, waiting = [*told.messages_of_items(asked.items)], "", ()
+    waiting: Sequence[ToolCall] = ()
+    messages, summary = told.messages_of_items(asked.items), ""
     if asked.previous is not None:
         script = services.said_before(actor=actor, asked=asked)
         before, waiting = await perform(actor.tenant_id, script)
