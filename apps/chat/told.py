@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -106,9 +106,9 @@ def messages_of_items(items: Iterable[Item]) -> list[ModelMessage]:
             messages.append(ModelMessage("tool", text_of(item["output"]), tool_call_id=item["call_id"]))
         elif item["type"] == "function_call":
             call = ToolCall(item["call_id"], item["name"], item["arguments"])
-            before = messages.pop() if messages and messages[-1].role == "assistant" else None
-            calls = (*before.tool_calls, call) if before else (call,)
-            messages.append(ModelMessage("assistant", before.text if before else "", calls))
+            own = messages and messages[-1].role == "assistant"
+            before = messages.pop() if own else ModelMessage("assistant")
+            messages.append(replace(before, tool_calls=(*before.tool_calls, call)))
         else:
             role: Role = "system" if item["role"] == "developer" else item["role"]
             messages.append(ModelMessage(role, text_of(item["content"])))
@@ -138,6 +138,6 @@ def paired(messages: Sequence[Numbered]) -> list[Numbered]:
         found = {call.id: waiting.pop(call.id)[-1] for call in message.tool_calls if call.id in waiting}
         calls = tuple(call for call in message.tool_calls if call.id in found)
         told += [found[call.id] for call in reversed(calls)]
-        if message.text or calls:
-            told.append((ModelMessage(message.role, message.text, calls), number))
+        if message.text or message.parts or calls:
+            told.append((replace(message, tool_calls=calls), number))
     return told[::-1]

@@ -98,7 +98,7 @@ def running_gateway(stack: RunningStack, folder: Path, in_database: InDatabase) 
 
 @contextlib.contextmanager
 def another_gateway(stack: RunningStack, folder: Path) -> Iterator[str]:
-    """One more gateway on the same stack; gives its address without a slash at the end. It drains for a second."""
+    """One more gateway on the same stack, as short-lived; gives its address without a slash at the end."""
     address = f"{loopback()}:{free_port()}"
     with _gunicorn(stack, address, folder):
         yield f"http://{address}"

@@ -13,6 +13,7 @@ import pytest
 import requests
 from pydantic import BaseModel
 
+from tests.client import Client
 from tests.journeys.openai_program import AGENT, another_tenant, key_that_only_reads
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -161,6 +162,7 @@ def test_instructions_and_wishes_are_for_one_response(gateway, client):
         temperature=0.3,
         top_p=0.8,
         max_output_tokens=5,
+        reasoning={"effort": "low"},
     )
     second = client.responses.create(model=AGENT, previous_response_id=first.id, input="say: two")
     asked, again = [request["body"] for request in gateway.model.requests()]
@@ -177,7 +179,8 @@ def test_instructions_and_wishes_are_for_one_response(gateway, client):
         {"role": "assistant", "content": "one"},
         {"role": "user", "content": "say: two"},
     ]
-    assert "temperature" not in again
+    assert (asked["reasoning_effort"], first.reasoning.effort) == ("low", "low")
+    assert {"temperature", "reasoning_effort"}.isdisjoint(again)
     assert (first.instructions, first.temperature, first.max_output_tokens) == ("Speak English.", 0.3, 5)
     assert (second.previous_response_id, second.instructions) == (first.id, None)
     assert len(list(client.responses.input_items.list(first.id, limit=2, order="asc"))) == 4
@@ -190,6 +193,52 @@ def test_two_responses_follow_the_same_one(gateway, client):
     left, right = told(gateway)[1:]
     assert [message["content"] for message in left] == ["say: first", "first", "say: left"]
     assert [message["content"] for message in right] == ["say: first", "first", "say: right"]
+
+
+def test_two_that_follow_one_at_the_same_time_wait_for_each_other(gateway, client):
+    first = client.responses.create(model=AGENT, input="say: first")
+    events = client.responses.create(
+        model=AGENT, previous_response_id=first.id, input="slow 0.1: a b c d e f", stream=True
+    )
+    next(iter(events))
+    second = client.responses.create(model=AGENT, previous_response_id=first.id, input="say: second")
+    assert second.output_text == "second"
+    assert list(events)[-1].response.output_text == "a b c d e f"
+    assert [message["content"] for message in told(gateway)[-1]] == ["say: first", "first", "say: second"]
+
+
+def test_a_conversation_is_a_session_that_goes_on_everywhere(gateway, client, key):
+    conversation = client.conversations.create()
+    client.responses.create(
+        model=AGENT, conversation=conversation.id, input=asks_for_weather("Rome"), tools=[WEATHER]
+    )
+    session_id = str(UUID(conversation.id.removeprefix("conv_")))
+    people = Client(gateway.url, key)
+    turn = people.submit("say: hello", session_id=session_id)
+    assert people.finished(turn["id"])["output"] == "hello"
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(f"resp_{UUID(turn['id']).hex}")
+    client.responses.create(model=AGENT, conversation=conversation.id, input="say: bye")
+    assert [(message["role"], message["content"]) for message in told(gateway)[-1]] == [
+        ("user", asks_for_weather("Rome")),
+        ("user", "say: hello"),
+        ("assistant", "hello"),
+        ("user", "say: bye"),
+    ], "calls that nobody answered are not told"
+
+
+def test_a_response_is_tried_again_with_its_wishes(gateway, client, key):
+    gateway.model.script("fail 500")
+    with pytest.raises(openai.InternalServerError):
+        client.responses.create(model=AGENT, input="say: hi", instructions="Be kind.", temperature=0.3)
+    people = Client(gateway.url, key)
+    (failed, *_) = people.get("/turns").json()["items"]
+    again = people.post(f"/turns/{failed['id']}/retry").json()
+    assert people.finished(again["id"])["output"] == "hi"
+    response = client.responses.retrieve(f"resp_{UUID(again['id']).hex}")
+    assert (response.output_text, response.instructions) == ("hi", "Be kind.")
+    first, second = [request["body"] for request in gateway.model.requests()]
+    assert first == second
 
 
 def test_an_answer_in_a_shape_of_the_caller_s(gateway, client):
@@ -466,8 +515,8 @@ def test_what_is_another_s_does_not_exist(gateway, client):
     ("wishes", "param"),
     [
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
-        ({"reasoning": {"effort": "high"}}, "reasoning"),
-        ({"truncation": "auto"}, "truncation"),
+        ({"reasoning": {"summary": "auto"}}, "reasoning.summary"),
+        ({"truncation": "disabled"}, None),
         ({"store": False, "background": True}, None),
         ({"previous_response_id": "resp_x", "conversation": "conv_x"}, None),
         ({"input": ""}, "input"),

@@ -1,4 +1,4 @@
-"""Responses that are begun on one gateway and followed on another, answered by a worker, or taken over by it."""
+"""Responses begun on one gateway and followed on another, answered by a worker, or taken over by it."""
 
 from __future__ import annotations
 

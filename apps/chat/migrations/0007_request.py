@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("chat", "0005_webhooks"),
+        ("chat", "0006_schedules"),
     ]
 
     operations = [

@@ -76,6 +76,13 @@ class TextWishes(Body):
     verbosity: Literal["medium"] | None = None
 
 
+class ReasoningWishes(Body):
+    """How much the model thinks. What it thought is not told: neither whole nor as a summary."""
+
+    effort: Annotated[Text | None, Field(min_length=1, max_length=32)] = None
+    summary: None = None
+
+
 class NamedConversation(Body):
     id: Text
 
@@ -103,11 +110,13 @@ class ResponseIn(Body):
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None
     top_p: Annotated[float | None, Field(gt=0, le=1)] = None
     text: TextWishes | None = None
+    reasoning: ReasoningWishes | None = None
     tools: Annotated[list[FunctionTool] | None, Field(max_length=MOST_TOOLS)] = None
     tool_choice: Annotated[Any, AfterValidator(_choice_of)] = None
     parallel_tool_calls: StrictBool | None = None
-    # What is done anyway: nothing is left out of a conversation, and no probabilities are known.
-    truncation: Literal["disabled"] | None = None
+    # What is done anyway: a kept conversation that grows too long is summarised, one that is not kept fails.
+    truncation: Literal["auto", "disabled"] | None = None
+    # No probabilities are known.
     top_logprobs: Literal[0] | None = None
     include: Annotated[list[str] | None, Field(max_length=0)] = None
     service_tier: Literal["auto", "default"] | None = None
@@ -124,6 +133,8 @@ class ResponseIn(Body):
             raise ValueError("background needs store: nobody waits for an answer that is not kept")
         if self.store is False and self.conversation is not None:
             raise ValueError("conversation needs store: what is said in one is kept")
+        if self.truncation not in (None, self._truncated()):
+            raise ValueError("truncation is auto for stored responses, and disabled for others")
         if not self.tools and self.tool_choice not in (None, "none", "auto"):
             raise ValueError("tool_choice asks for tools, and there are none")
         return self
@@ -150,11 +161,15 @@ class ResponseIn(Body):
             temperature=self.temperature,
             top_p=self.top_p,
             max_output_tokens=self.max_output_tokens,
+            reasoning_effort=self.reasoning.effort if self.reasoning else None,
             response_format=form.told() if form and form.type != "text" else None,
             # Several servers refuse what speaks of tools where there are none.
             tool_choice=chosen if self.tools else None,
             parallel_tool_calls=self.parallel_tool_calls if self.tools else None,
         )
+
+    def _truncated(self) -> str:
+        return "disabled" if self.store is False else "auto"
 
     def _shown(self) -> dict[str, Any]:
         """What a response repeats of its request."""
@@ -173,10 +188,11 @@ class ResponseIn(Body):
             "temperature": self.temperature,
             "top_p": self.top_p,
             "text": {"format": written},
+            "reasoning": {"effort": self.reasoning.effort if self.reasoning else None, "summary": None},
             "tools": [tool.model_dump() for tool in self.tools or ()],
             "tool_choice": self.tool_choice or "auto",
             "parallel_tool_calls": self.parallel_tool_calls is not False,
-            "truncation": "disabled",
+            "truncation": self._truncated(),
         }
 
 

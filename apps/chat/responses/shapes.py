@@ -41,7 +41,6 @@ class Frame:
             "error": None,
             "incomplete_details": None,
             "output": output.all_items() if output else [],
-            "reasoning": {"effort": None, "summary": None},
             "usage": None,
             **self.shown,
         }
