@@ -79,7 +79,7 @@ class TextWishes(Body):
 class ReasoningWishes(Body):
     """How much the model thinks. What it thought is not told: neither whole nor as a summary."""
 
-    effort: Annotated[Text | None, Field(min_length=1, max_length=32)] = None
+    effort: Annotated[str | None, Field(pattern=r"^[a-z]{1,16}$")] = None
     summary: None = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -39,7 +40,7 @@ def acme(model) -> Organisation:
     made = organisation("acme", model_url=f"{model}/v1")
     with tenant_scope(made.tenant.id):
         session_services.model_profile_ensure(
-            tenant_id=made.tenant.id, slug="scripted", context_tokens=700, max_output_tokens=100
+            tenant_id=made.tenant.id, slug="scripted", context_tokens=600, max_output_tokens=100
         )
     return made
 
@@ -60,20 +61,19 @@ def test_calls_and_outputs_go_into_the_summary_together_and_nothing_is_forgotten
         session_id = session_services.session_create(actor=acme.owner).id
     calls = "calls: " + json.dumps([{"name": "look", "arguments": {}}])
     for number in range(8):
-        more = f"#asked{number} and a little more " + "of what is said " * 6
-        asked = answered(acme, session_id, f"{more}\nthen {calls}" if not more else calls)
-        assert asked.state == TurnState.COMPLETED
-        output = {"type": "function_call_output", "call_id": "call_0", "output": f"#found{number} {more}"}
+        assert answered(acme, session_id, calls).state == TurnState.COMPLETED
+        found = f"#found{number} " + "and a little more " * 16
+        output = {"type": "function_call_output", "call_id": "call_0", "output": found}
         assert answered(acme, session_id, [output]).state == TurnState.COMPLETED
     with tenant_scope(acme.tenant.id):
         summaries = list(Message.objects.filter(session_id=session_id).exclude(summary="").order_by("id"))
         items = selectors.conversation_items(actor=acme.owner, session_id=session_id)
     assert summaries
-    found = requests.get(f"{model}/_requests", timeout=10).json()["requests"]
-    last = found[-1]["body"]["messages"]
+    asked = requests.get(f"{model}/_requests", timeout=10).json()["requests"]
+    last = asked[-1]["body"]["messages"]
     told = orjson.dumps(last).decode()
     assert all(f"#found{number}" in told for number in range(8))
-    for before, message in zip(last, last[1:], strict=False):
+    for before, message in itertools.pairwise(last):
         if message["role"] == "tool":
             assert before["tool_calls"][0]["id"] == message["tool_call_id"]
     assert [item["type"] for item in items].count("function_call") == 8
