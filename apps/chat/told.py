@@ -9,6 +9,7 @@ from uuid import UUID
 
 import orjson
 
+from somaagent.agent.content import File, Image, Part, Text
 from somaagent.agent.events import StepCompleted
 from somaagent.agent.messages import ModelMessage, Role, ToolCall
 from somaagent.tenancy.scripts import Script
@@ -17,6 +18,7 @@ from . import statements
 from .requests import Request
 
 Item = Mapping[str, Any]
+DATA = "data:"
 
 
 @dataclass(slots=True)
@@ -110,13 +112,39 @@ def messages_of_items(items: Iterable[Item]) -> list[ModelMessage]:
             before = messages.pop() if own else ModelMessage("assistant")
             messages.append(replace(before, tool_calls=(*before.tool_calls, call)))
         else:
-            role: Role = "system" if item["role"] == "developer" else item["role"]
-            messages.append(ModelMessage(role, text_of(item["content"])))
+            messages.append(_message_of(item))
     return messages
 
 
+def _message_of(item: Item) -> ModelMessage:
+    if item["role"] == "user":
+        return ModelMessage.of_parts([_part_of(part) for part in item["content"]])
+    role: Role = "system" if item["role"] == "developer" else item["role"]
+    return ModelMessage(role, text_of(item["content"]))
+
+
+def _part_of(shown: Item) -> Part:
+    if shown["type"] == "input_image":
+        url, detail = shown["image_url"], shown.get("detail")
+        if not url.startswith(DATA):
+            return Image(url=url, detail=detail)
+        media_type, content = _data_of(url)
+        return Image(content=content, media_type=media_type, detail=detail)
+    if shown["type"] == "input_file":
+        media_type, content = _data_of(shown["file_data"])
+        return File(shown["filename"], media_type, content)
+    return Text(shown["text"])
+
+
+def _data_of(url: str) -> tuple[str, str]:
+    """The media type and the Base64 of a data URL."""
+    media_type, _, content = url.removeprefix(DATA).partition(";base64,")
+    return media_type, content
+
+
 def text_of(content: str | Sequence[Item]) -> str:
-    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+    """The text of an item's content, or of a function's output."""
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
 
 Numbered = tuple[ModelMessage, int]

@@ -18,6 +18,7 @@ from tests.journeys.openai_program import AGENT, another_tenant, key_that_only_r
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+PART = "input[0].message.content"
 WEATHER = {
     "type": "function",
     "name": "weather",
@@ -184,6 +185,32 @@ def test_instructions_and_wishes_are_for_one_response(gateway, client):
     assert (first.instructions, first.temperature, first.max_output_tokens) == ("Speak English.", 0.3, 5)
     assert (second.previous_response_id, second.instructions) == (first.id, None)
     assert len(list(client.responses.input_items.list(first.id, limit=2, order="asc"))) == 4
+
+
+def test_images_and_files_pass_through(gateway, client):
+    pixel = "data:image/png;base64,iVBORw0KGgo="
+    first = client.responses.create(
+        model=AGENT,
+        input=[
+            {
+                "role": "user",
+                "content": [
+                    {"type": "input_text", "text": "say: seen"},
+                    {"type": "input_image", "image_url": pixel, "detail": "low"},
+                    {"type": "input_image", "image_url": "https://example.com/a.png"},
+                    {"type": "input_file", "filename": "a.txt", "file_data": "data:text/plain;base64,aGk="},
+                ],
+            }
+        ],
+    )
+    client.responses.create(model=AGENT, previous_response_id=first.id, input="say: again")
+    asked, again = told(gateway)
+    assert asked[0]["content"][1] == {"type": "image_url", "image_url": {"url": pixel, "detail": "low"}}
+    assert asked[0]["content"][2]["image_url"]["url"] == "https://example.com/a.png"
+    assert asked[0]["content"][3]["file"]["filename"] == "a.txt"
+    assert again[0] == asked[0]
+    (item,) = client.responses.input_items.list(first.id)
+    assert [part.type for part in item.content] == ["input_text", "input_image", "input_image", "input_file"]
 
 
 def test_two_responses_follow_the_same_one(gateway, client):
@@ -521,6 +548,8 @@ def test_what_is_another_s_does_not_exist(gateway, client):
         ({"previous_response_id": "resp_x", "conversation": "conv_x"}, None),
         ({"input": ""}, "input"),
         ({"input": []}, "input"),
+        ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]}, PART),
+        ({"input": [{"role": "user", "content": [{"type": "input_audio"}]}]}, PART),
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0]"),
         ({"tool_choice": "required"}, None),
         ({"metadata": {"key": "x" * 513}}, "metadata.key"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import openai
 import pytest
@@ -30,7 +31,7 @@ def elsewhere(gateway, stack, key, tmp_path) -> Iterator[openai.OpenAI]:
         yield openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0)
 
 
-def ended(client: openai.OpenAI, response_id: str) -> object:
+def ended(client: openai.OpenAI, response_id: str) -> Any:
     until = time.monotonic() + 60
     while (response := client.responses.retrieve(response_id)).status in {"queued", "in_progress"}:
         assert time.monotonic() < until, "it does not end"

@@ -50,7 +50,10 @@ def _said(item: Mapping[str, Any]) -> str:
 def _text(item: Mapping[str, Any]) -> str:
     if item["type"] == "function_call":
         return f"{item['name']}({item['arguments']})"
-    return told.text_of(item["output"] if item["type"] == "function_call_output" else item["content"])
+    if item["type"] == "function_call_output":
+        return told.text_of(item["output"])
+    shown = [f"[{part.get('filename', 'image')}]" for part in item["content"] if "text" not in part]
+    return " ".join([text for text in (told.text_of(item["content"]),) if text] + shown)
 
 
 def check_lengths(asked: Asked) -> None:

@@ -2,29 +2,68 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from apps.chat.openai_content import content_of
 from apps.chat.openai_schemas import ToolName
+from somaagent.agent.content import File, Part
+from somaagent.agent.content import Text as TextOf
 from somaagent.web.text import Text
 
 MOST_ITEMS = 1_000
 TEXTS = frozenset({"input_text", "output_text", "text"})
 
 
+def _parts_of(content: Any) -> Any:
+    """Content as it is where it is no list, else its parts."""
+    return content_of([_as_chat(part) for part in content]) if isinstance(content, list) else content
+
+
+def _as_chat(part: Any) -> dict[str, Any]:
+    """A part as chat completions know it."""
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind in TEXTS:
+        return {"type": "text", "text": part.get("text")}
+    if kind == "input_image":
+        return {
+            "type": "image_url",
+            "image_url": {"url": part.get("image_url"), "detail": part.get("detail")},
+        }
+    if kind == "input_file":
+        file = {name: part.get(name) for name in ("file_data", "file_id", "filename")}
+        return {"type": "file", "file": file}
+    raise ValueError(
+        "only parts of the types input_text, output_text, input_image and input_file are understood"
+    )
+
+
 def _text_of(content: Any) -> Any:
     """Content as one text: a string, or a list of parts that are all text."""
-    if not isinstance(content, list):
-        return content
-    if not all(isinstance(part, dict) and part.get("type") in TEXTS for part in content):
-        raise ValueError("only parts of the types input_text and output_text are understood here")
-    texts = [part.get("text") for part in content]
-    if not all(isinstance(text, str) for text in texts):
-        raise ValueError("each part needs its text")
+    parts = _parts_of(content)
+    return _text_of_parts(parts) if isinstance(parts, list) else parts
+
+
+def _text_of_parts(parts: list[Part]) -> str:
+    texts = [part.text for part in parts if isinstance(part, TextOf)]
+    if len(texts) < len(parts):
+        raise ValueError("only messages of the role user have images and files")
     return "".join(texts)
 
 
+def _shown(part: Part) -> dict[str, Any]:
+    if isinstance(part, TextOf):
+        return {"type": "input_text", "text": part.text}
+    if isinstance(part, File):
+        data = f"data:{part.media_type};base64,{part.content}"
+        return {"type": "input_file", "filename": part.name, "file_data": data}
+    url = part.url or f"data:{part.media_type};base64,{part.content}"
+    shown = {"type": "input_image", "image_url": url}
+    return shown | {"detail": part.detail} if part.detail else shown
+
+
+Parts = Annotated[Text | list[Part], BeforeValidator(_parts_of)]
 Content = Annotated[Text, BeforeValidator(_text_of)]
 
 
@@ -37,13 +76,20 @@ class _Lenient(BaseModel):
 class MessageItem(_Lenient):
     type: Literal["message"] = "message"
     role: Literal["user", "assistant", "system", "developer"]
-    content: Content
+    content: Parts
+
+    @model_validator(mode="after")
+    def _fits_its_role(self) -> Self:
+        if self.role != "user" and isinstance(self.content, list):
+            self.content = _text_of_parts(self.content)
+        return self
 
     def shown(self) -> dict[str, Any]:
-        part: dict[str, Any] = {"type": "input_text", "text": self.content}
+        said = self.content
+        content = [_shown(part) for part in said] if isinstance(said, list) else [_shown(TextOf(said))]
         if self.role == "assistant":
-            part = {"type": "output_text", "text": self.content, "annotations": []}
-        return {"type": "message", "role": self.role, "content": [part], "status": "completed"}
+            content = [{"type": "output_text", "text": said, "annotations": []}]
+        return {"type": "message", "role": self.role, "content": content, "status": "completed"}
 
 
 class CallItem(_Lenient):

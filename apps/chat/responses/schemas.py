@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, ValidationError, model_validator
 
-from apps.chat.openai_schemas import MOST_TOOLS, NO_ARGUMENTS, Json, ToolName
+from apps.chat.openai_content import Json
+from apps.chat.openai_schemas import MOST_TOOLS, NO_ARGUMENTS, ToolName
 from somaagent.agent.ports import ModelSettings, ToolSchema
 from somaagent.web.bodies import Body
 from somaagent.web.text import Text
