@@ -11,8 +11,9 @@ from uuid import UUID
 import orjson
 import pytest
 import requests
+from django.template.loader import render_to_string
 
-from apps.chat import host, tasks
+from apps.chat import host, tasks, transcript
 from apps.chat.models import Turn, TurnState
 from apps.chat.responses import selectors, services
 from apps.chat.responses.ids import CONVERSATION, name_of
@@ -93,3 +94,24 @@ def test_a_response_that_is_deleted_leaves_no_word_in_a_summary(acme):
         assert not any("#fact0" in words for row in kept for words in row)
     after = answered(acme, session_id, "say: on")
     assert after.state == TurnState.COMPLETED
+    first, answer, *_ = shown(acme, session_id)
+    assert "This message was deleted." in first
+    assert "This answer was deleted." in answer
+
+
+def test_the_page_says_that_functions_were_asked_for(acme):
+    with tenant_scope(acme.tenant.id):
+        session_id = session_services.session_create(actor=acme.owner).id
+    answered(acme, session_id, "calls: " + json.dumps([{"name": "look", "arguments": {}}]))
+    _, answer = shown(acme, session_id)
+    assert "to call functions" in answer
+
+
+def shown(acme: Organisation, session_id: UUID) -> list[str]:
+    """The session on the page, entry by entry."""
+    with tenant_scope(acme.tenant.id):
+        entries = transcript.transcript(actor=acme.owner, session_id=session_id).entries
+        return [
+            render_to_string(f"chat/{entry.kind}.html", {"entry": entry, "may_write": True})
+            for entry in entries
+        ]
