@@ -97,10 +97,10 @@ def running_gateway(stack: RunningStack, folder: Path, in_database: InDatabase) 
 
 
 @contextlib.contextmanager
-def another_gateway(stack: RunningStack, folder: Path) -> Iterator[str]:
+def another_gateway(beside: Gateway, stack: RunningStack, folder: Path) -> Iterator[str]:
     """One more gateway on the same stack, as short-lived; gives its address without a slash at the end."""
     address = f"{loopback()}:{free_port()}"
-    with _gunicorn(stack, address, folder):
+    with _gunicorn(stack, address, folder, beside.collector.url):
         yield f"http://{address}"
 
 

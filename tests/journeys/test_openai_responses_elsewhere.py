@@ -27,7 +27,7 @@ def worker(stack, tmp_path_factory) -> Iterator[None]:
 @pytest.fixture
 def elsewhere(gateway, stack, key, tmp_path) -> Iterator[openai.OpenAI]:
     """The same program, with another gateway of the same house."""
-    with another_gateway(stack, tmp_path) as url:
+    with another_gateway(gateway, stack, tmp_path) as url:
         yield openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0)
 
 
@@ -94,7 +94,7 @@ def test_what_a_gateway_leaves_at_its_end_a_worker_goes_on_with(
 ):
     words = " ".join(f"w{number}" for number in range(40))
     seen = []
-    with another_gateway(stack, tmp_path) as url:
+    with another_gateway(gateway, stack, tmp_path) as url:
         leaving = openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0)
         for event in leaving.responses.create(model=AGENT, input=f"slow 0.1: {words}", stream=True):
             seen.append(event)
