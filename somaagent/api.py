@@ -10,6 +10,7 @@ from ninja.openapi.schema import OpenAPISchema
 from apps.chat.api import router as chat
 from apps.chat.openai_api import StrictJson
 from apps.chat.openai_api import router as openai
+from apps.chat.responses.api import router as responses
 from apps.chat.schedules.api import router as schedules
 from apps.chat.webhooks.api import router as webhooks
 from apps.sessions.api import router as sessions
@@ -63,4 +64,5 @@ openai_api = NinjaAPI(
     parser=StrictJson(),
 )
 openai_api.add_router("", openai)
+openai_api.add_router("", responses)
 openai_errors.install(openai_api)

@@ -42,12 +42,16 @@ SLUG = re.compile(r"[-a-zA-Z0-9_]{1,63}")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a caller wants: an agent by its slug, the conversation, how to write, tools of the caller."""
+    """What a caller wants: an agent by its slug, the conversation, how to write, tools of the caller.
+
+    ``summary`` is of what was said before ``messages``.
+    """
 
     agent: str
     messages: Sequence[ModelMessage]
     settings: ModelSettings
     tools: Sequence[ToolSchema] = ()
+    summary: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +71,18 @@ def agent_named(*, slug: str) -> Agent:
     """The tenant's agent. Raises ``model_not_found``: callers know agents as models."""
     agent = sessions.agent_list().filter(slug=slug).first() if SLUG.fullmatch(slug) else None
     if agent is None:
-        raise SomaError(
-            Kind.NOT_FOUND,
-            "model_not_found",
-            f"There is no model {slug[:80]!r} here: GET /v1/models lists the agents that answer.",
-            field="body.model",
-        )
+        raise model_missing(slug)
     return agent
+
+
+def model_missing(slug: str) -> SomaError:
+    """Why nobody answers by that name."""
+    return SomaError(
+        Kind.NOT_FOUND,
+        "model_not_found",
+        f"There is no model {slug[:80]!r} here: GET /v1/models lists the agents that answer.",
+        field="body.model",
+    )
 
 
 async def begin(*, actor: Actor, asked: Asked) -> AsyncGenerator[AgentEvent, None]:
@@ -82,8 +91,13 @@ async def begin(*, actor: Actor, asked: Asked) -> AsyncGenerator[AgentEvent, Non
     Closing the generator stops the model at once.
     """
     _check(asked.messages)
+    return await begun(actor=actor, asked=asked)
+
+
+async def begun(*, actor: Actor, asked: Asked) -> AsyncGenerator[AgentEvent, None]:
+    """``begin``, for a caller who has looked at the lengths of the messages."""
     chosen = await in_tenant(actor.tenant_id, agent_chosen, slug=asked.agent)
-    return await _begun(_counted(chosen, asked))
+    return await _first_awaited(_counted(chosen, asked))
 
 
 def _check(messages: Sequence[ModelMessage]) -> None:
@@ -99,7 +113,7 @@ def _check(messages: Sequence[ModelMessage]) -> None:
             )
 
 
-async def _begun(events: AsyncGenerator[AgentEvent, None]) -> AsyncGenerator[AgentEvent, None]:
+async def _first_awaited(events: AsyncGenerator[AgentEvent, None]) -> AsyncGenerator[AgentEvent, None]:
     """The same events, the first of them awaited already."""
     first = await anext(events)
 
@@ -146,6 +160,7 @@ async def _events(chosen: Chosen, asked: Asked) -> AsyncGenerator[AgentEvent, No
         settings=asked.settings,
         limits=Limits(seconds=settings.TURN_TIMEOUT_SECONDS),
         caller_tools=asked.tools,
+        summary=asked.summary,
     )
     async with aclosing(coalesce(events, COALESCE_SECONDS)) as coalesced:
         async for event in coalesced:

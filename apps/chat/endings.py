@@ -40,8 +40,13 @@ def messages_of(work: Work) -> list[ModelMessage]:
     """Instructions, what was said, and the steps of this turn that are done."""
     conversation = work.conversation
     messages = [ModelMessage("system", conversation.instructions)] if conversation.instructions else []
-    for role, text in conversation.messages:
-        messages.append(ModelMessage("user" if role == "user" else "assistant", text))
+    if work.request and work.request.instructions:
+        messages.append(ModelMessage("system", work.request.instructions))
+    if conversation.told is not None:
+        messages += conversation.told
+    else:
+        for role, text in conversation.messages:
+            messages.append(ModelMessage("user" if role == "user" else "assistant", text))
     for step in work.done:
         messages += [step.message, *step.results]
     return messages

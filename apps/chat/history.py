@@ -9,7 +9,8 @@ from uuid import UUID
 from apps.sessions import statements as sessions
 from somaagent.tenancy.scripts import Row, Script
 
-from . import statements
+from . import statements, told
+from .requests import Request
 from .work import Conversation
 
 if TYPE_CHECKING:
@@ -24,10 +25,12 @@ def conversation(
     newest: Sequence[Row],
     question: UUID,
     asked: Sequence[tuple[str, str]] = (),
+    request: Request | None = None,
 ) -> Script[Conversation]:
     """What the host of a turn is told, read on from the ``newest`` rows of ``sessions.history``.
 
-    ``question`` is the message to answer; ``asked`` is it, where those rows end before it.
+    ``question`` is the message to answer; ``asked`` is it, where those rows end before it. With a ``request``
+    function calls and their outputs are told too.
     """
     rows = list(newest)
     while rows and (before := _goes_on(rows[-1], question)) is not None:
@@ -40,7 +43,9 @@ def conversation(
     if rows and rows[-1][4] and rows[-1][0] != question:
         summarised, summary = rows[-1][0], rows[-1][4]
         said = said[1:]
-    said = [row for row in said if row[2]] + [(question, role, text) for role, text in asked]
+    said += [(question, role, text) for role, text in asked]
+    whole = (yield from told.with_more(said, question, request)) if request else None
+    said = [row for row in said if row[2]]
     ratio = 1.0
     if profiles[0].context_tokens:
         (found,) = yield [statements.last_ratio(session_id)]
@@ -49,10 +54,11 @@ def conversation(
         instructions=agent.instructions,
         profiles=profiles,
         messages=[(role, text) for _, role, text in said],
-        ids=[message_id for message_id, _, _ in said],
+        ids=[message_id for message_id, _, _ in said] if whole is None else whole.ids,
         summary=summary,
         summarised=summarised,
         ratio=ratio,
+        told=None if whole is None else whole.messages,
     )
 
 

@@ -22,6 +22,7 @@ from somaagent.tenancy.scripts import Script, together
 
 from . import history, statements
 from .models import OPEN_STATES, Step, Turn, TurnState
+from .requests import request_of
 from .webhooks import services as webhooks
 from .webhooks.statements import deliveries
 from .work import Work, lease_end
@@ -41,7 +42,8 @@ def turn_claim(*, tenant_id: UUID, turn_id: UUID, owner: str) -> Script[Work | N
     (taken,) = yield [statements.take(turn_id=turn_id, owner=owner, until=lease_end())]
     if not taken:
         return None
-    session_id, input_id, attempt, submitted_at = taken[0]
+    session_id, input_id, attempt, submitted_at, kept = taken[0]
+    request = request_of(kept)
     agents, newest, done = yield [
         sessions.session_agent(session_id),
         sessions.history(session_id=session_id, end=input_id, question=input_id),
@@ -55,6 +57,7 @@ def turn_claim(*, tenant_id: UUID, turn_id: UUID, owner: str) -> Script[Work | N
         profiles=sessions.profiles_of(profiles),
         newest=newest,
         question=input_id,
+        request=request,
     )
     return Work(
         turn_id=turn_id,
@@ -65,6 +68,7 @@ def turn_claim(*, tenant_id: UUID, turn_id: UUID, owner: str) -> Script[Work | N
         submitted_at=submitted_at,
         conversation=conversation,
         done=[StepCompleted.from_data(orjson.loads(data)) for (data,) in done],
+        request=request,
     )
 
 
@@ -137,7 +141,9 @@ class Finished:
 
 def turn_finish(*, work: Work, outcome: Outcome) -> Script[Finished]:
     """End a turn, once. The owner's name stays with a finished turn: by it a repeated call knows its own."""
-    answer = uuid7() if outcome.text else None
+    # What its caller is asked to do stands beside an answer's text, or in its place.
+    handed_back = outcome.step is not None and bool(outcome.step.message.tool_calls)
+    answer = uuid7() if outcome.text or handed_back else None
     # First the session, then its turns, as everybody who needs both.
     _, ended, not_taken = yield [
         sessions.session_held(work.session_id),

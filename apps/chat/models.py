@@ -66,6 +66,11 @@ class Turn(TenantOwned, IdempotentCreate):
     output_tokens = models.PositiveIntegerField(default=0)
     reasoning_tokens = models.PositiveIntegerField(default=0)
     cost = _cost("What its steps cost. Empty: not known, because a price is missing.")
+    request = models.JSONField(
+        null=True,
+        editable=False,
+        help_text="How its caller wants it answered, where they said.",
+    )
     last_event = models.PositiveIntegerField(default=0, help_text="The sequence number of its final event.")
 
     class Meta:

@@ -141,15 +141,17 @@ class _Host:
     async def _engine(self) -> None:
         await self._begin()
         done = self.work.done
-        if done and not done[-1].message.tool_calls:
+        if done and not done[-1].results:
             return  # The answer was whole; only its end was not kept.
-        wanted, conversation = ModelSettings(), self.work.conversation
+        request, conversation = self.work.request, self.work.conversation
+        wanted = request.settings if request else ModelSettings()
         events = run(
             endings.messages_of(self.work),
             model=await reach.model_for(conversation.profiles, wanted),
             toolset=EmptyToolset(),
             settings=wanted,
             limits=Limits(seconds=settings.TURN_TIMEOUT_SECONDS),
+            caller_tools=request.tools if request else (),
             done=len(done),
             window=reach.window_of(conversation.profiles[0], conversation.ratio),
             summary=conversation.summary,
@@ -161,7 +163,7 @@ class _Host:
     async def _take(self, event: AgentEvent) -> None:
         """Keep and tell what the engine says."""
         self._note(event)
-        if isinstance(event, StepCompleted) and not event.message.tool_calls:
+        if isinstance(event, StepCompleted) and not event.results:
             self.last_step = event  # kept and told with the turn's end, which it is
             return
         if not await self._keep(event):
@@ -188,6 +190,8 @@ class _Host:
         elif isinstance(event, ContextCompacted) and event.covers == "conversation":
             self.summarised += event.messages
             last = self.work.conversation.last_of(self.summarised)
+            if last is None:
+                return True  # it stands for a part of a message, which is read again
             keep = functools.partial(
                 hosting.summary_keep, work=self.work, message_id=last, summary=event.summary
             )

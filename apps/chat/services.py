@@ -20,6 +20,7 @@ from somaagent.tenancy.scripts import Row, Script, Statement, inserted, read, to
 
 from . import history, selectors, statements
 from .models import OPEN_STATES, OnBusy, Turn, TurnState
+from .requests import Request, request_of
 from .webhooks import services as webhooks
 from .webhooks.statements import deliveries
 from .work import Work, lease_end
@@ -66,14 +67,18 @@ def turn_submit(
     on_busy: OnBusy = OnBusy.REJECT,
     idempotency: Idempotency | None = None,
     host: str | None = None,
+    request: Request | None = None,
 ) -> Script[Submitted]:
     """Keep the message and a turn, in ``session_id`` or a new session.
+
+    ``request``: how it is to be answered, and all that ``text`` stands for; its length was looked at before.
 
     ``host`` takes it in the same transaction, if its time has come; without one it is queued. Raises
     ``IntegrityError`` where the same request is sent twice at once: asked again, this finds the other one.
     """
-    _check_text(text)
-    if existing := (yield from _made_before(actor, idempotency)):
+    if request is None:
+        _check_text(text)
+    if existing := (yield from made_before(actor, idempotency)):
         return Submitted(existing)
     stopped: list[Turn] = []
     waits = False
@@ -87,7 +92,7 @@ def turn_submit(
         parent = yield from _parent(session, place)
     message = session_services.message_from_user(session=session, text=text, parent=parent)
     kept = inserted(session) if session_id is None else sessions.session_changed(session)
-    turn = _turn(actor, session, message.id, idempotency, None if waits else host)
+    turn = _turn(actor, session, message.id, idempotency, None if waits else host, request)
     batch = [kept, inserted(message), inserted(turn)]
     submitted = Submitted(turn, starts=not waits, stopped=stopped)
     return (yield from _kept(batch, submitted, session, [("user", text)], parent))
@@ -97,7 +102,7 @@ def turn_retry(
     *, actor: Actor, turn_id: UUID, idempotency: Idempotency | None = None, host: str | None = None
 ) -> Script[Submitted]:
     """A new turn on the same message: another try after a failure, or another answer beside the first."""
-    if existing := (yield from _made_before(actor, idempotency)):
+    if existing := (yield from made_before(actor, idempotency)):
         return Submitted(existing)
     ((*rows,),) = yield [statements.turn_of_user(user_id=actor.user_id, turn_id=turn_id)]
     if not rows:
@@ -107,13 +112,14 @@ def turn_retry(
     yield from _make_room(session, found, OnBusy.REJECT)
     session_services.refuse_archived(session)
     session.active_message_id = earlier.input_message_id
-    turn = _turn(actor, session, earlier.input_message_id, idempotency, host)
+    turn = _turn(actor, session, earlier.input_message_id, idempotency, host, request_of(earlier.request))
     batch = [sessions.session_changed(session), inserted(turn)]
     submitted = Submitted(turn, starts=True)
     return (yield from _kept(batch, submitted, session, [], earlier.input_message_id))
 
 
-def _made_before(actor: Actor, idempotency: Idempotency | None) -> Script[Turn | None]:
+def made_before(actor: Actor, idempotency: Idempotency | None) -> Script[Turn | None]:
+    """The turn that the same request made, when it was sent before."""
     if idempotency is None:
         return None
     ((*rows,),) = yield [statements.made_by_key(user_id=actor.user_id, key=idempotency.key)]
@@ -176,7 +182,12 @@ def _named(session: Session, field: str, role: str, message_id: UUID) -> Script[
 
 
 def _turn(
-    actor: Actor, session: Session, message_id: UUID, idempotency: Idempotency | None, host: str | None
+    actor: Actor,
+    session: Session,
+    message_id: UUID,
+    idempotency: Idempotency | None,
+    host: str | None,
+    request: Request | None,
 ) -> Turn:
     """A new turn: queued, or with ``host`` in its hands."""
     turn = Turn(
@@ -184,6 +195,7 @@ def _turn(
         session=session,
         user_id=actor.user_id,
         input_message_id=message_id,
+        request=request.data() if request else None,
         **(idempotency.columns() if idempotency else {}),
     )
     if host is not None:
@@ -210,6 +222,7 @@ def _kept(
     if before is not None:
         reads.append(sessions.history(session_id=session.id, end=before, question=question))
     _, profiles, *newest = yield [together(*batch), *reads]
+    request = request_of(turn.request)
     conversation = yield from history.conversation(
         session_id=session.id,
         agent=session.agent,
@@ -217,6 +230,7 @@ def _kept(
         newest=newest[0] if newest else (),
         question=question,
         asked=said,
+        request=request,
     )
     work = Work(
         turn_id=turn.id,
@@ -226,6 +240,7 @@ def _kept(
         attempt=turn.attempt,
         submitted_at=turn.created_at,
         conversation=conversation,
+        request=request,
     )
     return dataclasses.replace(submitted, work=work)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -23,7 +24,7 @@ WHERE id = %(turn)s AND state = 'queued' AND NOT EXISTS (
     WHERE before.session_id = turn.session_id AND before.state = ANY(%(open)s)
     AND (before.state <> 'queued' OR before.id < turn.id)
 )
-RETURNING session_id, input_message_id, attempt, created_at
+RETURNING session_id, input_message_id, attempt, created_at, request::text
 """
 
 _END = """
@@ -44,6 +45,25 @@ def turn_of_user(*, user_id: UUID, turn_id: UUID) -> Statement:
 
 def _turns(where: str, parameters: dict[str, Any]) -> Statement:
     return Statement(f"SELECT {columns(Turn, 'turn')} FROM chat_turn turn WHERE {where}", parameters)  # noqa: S608 ours
+
+
+def more_of(messages: Sequence[UUID]) -> list[Statement]:
+    """What the turns of these messages keep besides text, where a request made them.
+
+    First each input message with its items, then each answer with its steps, oldest first; as JSON text.
+    """
+    inputs = """
+        SELECT DISTINCT ON (input_message_id) input_message_id, (request->'items')::text FROM chat_turn
+        WHERE input_message_id = ANY(%(messages)s) AND request IS NOT NULL ORDER BY input_message_id, id DESC
+    """
+    steps = """
+        SELECT turn.output_message_id, step.data::text
+        FROM chat_turn turn JOIN chat_step step ON step.turn_id = turn.id
+        WHERE turn.output_message_id = ANY(%(messages)s) AND turn.request IS NOT NULL
+        ORDER BY step.turn_id, step.number
+    """
+    facts = {"messages": list(messages)}
+    return [Statement(inputs, facts), Statement(steps, facts)]
 
 
 def open_turns(session_id: UUID) -> Statement:
@@ -69,7 +89,7 @@ def stop_all(session_id: UUID) -> list[Statement]:
 
 
 def take(*, turn_id: UUID, owner: str, until: datetime) -> Statement:
-    """Claims a queued turn whose time has come: session, input message, attempt and time of submission.
+    """Claims a queued turn whose time has come: session, input message, attempt, time of submission, request.
 
     Where another turn of the session is taken in the same moment, the index of running turns refuses one.
     """

@@ -52,7 +52,7 @@ async def submit(
         idempotency=idempotency,
         host=None if background else owner(),
     )
-    return await _begun(await _once(actor, submit_it))
+    return await begin(actor=actor, script=submit_it)
 
 
 async def retry(*, actor: Actor, turn_id: UUID, idempotency: Idempotency | None = None) -> Turn:
@@ -60,7 +60,12 @@ async def retry(*, actor: Actor, turn_id: UUID, idempotency: Idempotency | None 
     retry_it = functools.partial(
         services.turn_retry, actor=actor, turn_id=turn_id, idempotency=idempotency, host=owner()
     )
-    return await _begun(await _once(actor, retry_it))
+    return await begin(actor=actor, script=retry_it)
+
+
+async def begin(*, actor: Actor, script: Callable[[], Script[Submitted]]) -> Turn:
+    """What a script of ``services`` submits, once, and begun where its time has come."""
+    return await _begun(await _once(actor, script))
 
 
 async def _once(actor: Actor, script: Callable[[], Script[Submitted]]) -> Submitted:

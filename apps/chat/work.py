@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -12,6 +12,9 @@ from django.conf import settings
 from django.utils import timezone
 
 from somaagent.agent.events import StepCompleted
+from somaagent.agent.messages import ModelMessage
+
+from .requests import Request
 
 if TYPE_CHECKING:
     from apps.sessions.models import ModelProfile
@@ -21,31 +24,43 @@ if TYPE_CHECKING:
 class Conversation:
     """What a model needs to answer: the agent's instructions, what was said (oldest first), how to reach it.
 
-    ``profiles``: the agent's own, then those that stand in for it, in order. ``ids`` are those of the
-    messages. ``summary`` is of what was said before them, up to and with the message ``summarised``;
-    ``ratio`` how many tokens the model's server counted of late for each that we guess.
+    ``profiles``: the agent's own, then those that stand in for it, in order. ``told``: what was said, where
+    it is more than ``messages`` can hold. ``ids``: for so many of them (of ``told``, or of ``messages``) the
+    last stored message that they hold to its end, or None. ``summary`` is of what was said before them, up to
+    and with the message ``summarised``; ``ratio`` how many tokens the model's server counted of late for each
+    that we guess.
     """
 
     instructions: str
     profiles: list[ModelProfile]
     messages: list[tuple[str, str]]
-    ids: list[UUID] = field(default_factory=list)
+    ids: Sequence[UUID | None] = ()
     summary: str = ""
     summarised: UUID | None = None
     ratio: float = 1.0
+    told: Sequence[ModelMessage] | None = None
 
-    def last_of(self, messages: int) -> UUID:
-        """The last message that a summary of the first so many stands for; of none, of the summary."""
-        if messages:
-            return self.ids[messages - 1]
-        if self.summarised is None:
-            raise ValueError("Nothing was said before.")
-        return self.summarised
+    def last_of(self, messages: int) -> UUID | None:
+        """The last message that a summary of the first so many stands for; of none, of the summary.
+
+        None where it stands for a part of the first one. Instructions among what was said are not summarised,
+        nor counted here.
+        """
+        number = messages + self._instructions()
+        return (self.ids[number - 1] if number else None) or self.summarised
+
+    def _instructions(self) -> int:
+        """How many stand before all that was said."""
+        told = self.told or ()
+        return next((n for n, message in enumerate(told) if message.role != "system"), len(told))
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A claimed turn, with what its host needs to answer it: the steps that are done, oldest first."""
+    """A claimed turn, with what its host needs to answer it: the steps that are done, oldest first.
+
+    ``request``: how its caller wants it answered, where they said.
+    """
 
     turn_id: UUID
     tenant_id: UUID
@@ -55,6 +70,7 @@ class Work:
     submitted_at: datetime
     conversation: Conversation
     done: Sequence[StepCompleted] = ()
+    request: Request | None = None
 
 
 def lease_end() -> datetime:

@@ -92,6 +92,29 @@ def message_from_user(*, session: Session, text: str, parent: UUID | None) -> Me
     return message
 
 
+def message_forget(*, session_id: UUID, message_id: UUID) -> None:
+    """Delete what a message says, with a title that repeats it and the session's summaries, which may.
+
+    Its place stays while others follow it.
+
+    The caller holds the session, and the message belongs to it.
+    """
+    session = Session.objects.get(id=session_id)
+    message = Message.objects.get(id=message_id, session_id=session_id)
+    if session.title == _title(message.text):
+        session.title = ""
+    Message.objects.filter(session_id=session_id).exclude(summary="").update(summary="")
+    followed = Message.objects.filter(session_id=session_id, parent_id=message_id).exists()
+    if session.active_message_id == message_id and not followed:
+        session.active_message_id = message.parent_id
+    session.save(update_fields=["title", "active_message"])
+    if followed:
+        message.text = ""
+        message.save(update_fields=["text"])
+    else:
+        message.delete()
+
+
 def refuse_archived(session: Session) -> None:
     if session.archived_at is not None:
         raise SomaError(Kind.CONFLICT, "session_archived", "This session is archived: bring it back first.")

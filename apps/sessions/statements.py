@@ -24,6 +24,17 @@ WITH RECURSIVE branch AS (
 SELECT id, parent_id, role, text, summary FROM branch ORDER BY place
 """
 
+_BRANCH = """
+WITH RECURSIVE branch AS (
+    SELECT id, parent_id, role, text, complete, 1 AS place
+    FROM agent_sessions_message WHERE id = %(end)s AND session_id = %(session)s
+    UNION ALL
+    SELECT before.id, before.parent_id, before.role, before.text, before.complete, branch.place + 1
+    FROM branch JOIN agent_sessions_message before ON before.id = branch.parent_id
+)
+SELECT id, role, text, complete FROM branch ORDER BY place DESC
+"""
+
 
 def agent_named(slug: str | None) -> Statement:
     """The named agent, or the tenant's default where no name is given."""
@@ -111,6 +122,20 @@ def summarised(*, session_id: UUID, message_id: UUID, summary: str) -> Statement
         WHERE id = %(message)s AND session_id = %(session)s
     """
     return Statement(sql, {"session": session_id, "message": message_id, "summary": summary})
+
+
+def branch(*, session_id: UUID, end: UUID) -> Statement:
+    """Id, role, text and completeness of the messages of the branch that ends with ``end``, oldest first."""
+    return Statement(_BRANCH, {"session": session_id, "end": end})
+
+
+def session_entrusted(*, session_id: UUID, agent_id: UUID) -> Statement:
+    """Gives a session in which nothing was said yet to another agent."""
+    sql = """
+        UPDATE agent_sessions_session SET agent_id = %(agent)s
+        WHERE id = %(session)s AND active_message_id IS NULL
+    """
+    return Statement(sql, {"session": session_id, "agent": agent_id})
 
 
 def message_in(*, session_id: UUID, message_id: UUID, role: str) -> Statement:

@@ -23,6 +23,7 @@ CODES = {
     "credential_missing": "invalid_api_key",
     "credential_refused": "invalid_api_key",
     "context_too_long": "context_length_exceeded",
+    "session_busy": "conversation_locked",
 }
 STATUSES = {
     "model_rate_limited": HTTPStatus.TOO_MANY_REQUESTS,

@@ -96,6 +96,41 @@ def running_gateway(stack: RunningStack, folder: Path, in_database: InDatabase) 
             yield Gateway(f"http://{address}", model, operator, log, in_database, collector)
 
 
+@contextlib.contextmanager
+def another_gateway(beside: Gateway, stack: RunningStack, folder: Path) -> Iterator[str]:
+    """One more gateway on the same stack, as short-lived; gives its address without a slash at the end."""
+    address = f"{loopback()}:{free_port()}"
+    with _gunicorn(stack, address, folder, beside.collector.url):
+        yield f"http://{address}"
+
+
+@contextlib.contextmanager
+def running_worker(stack: RunningStack, folder: Path) -> Iterator[None]:
+    """A worker on the stack: what it is sent before it is ready waits for it."""
+    command = ["-m", "celery", "--quiet", "-A", "somaagent.celery", "worker", "--without-mingle"]
+    with (folder / "worker.log").open("wb") as output:
+        worker = subprocess.Popen(
+            [sys.executable, *command, "--without-gossip", "--concurrency=1"],
+            cwd=PROJECT_ROOT,
+            env=foreign_environment() | stack.environment | {"SA01_WORKER_CONCURRENCY": "1"},
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield
+    finally:
+        _stop(worker)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def free_port() -> int:
     with socket.create_server((loopback(), 0)) as listener:
         return int(listener.getsockname()[1])
@@ -127,12 +162,7 @@ def _gunicorn(stack: RunningStack, address: str, folder: Path, collector_url: st
         _wait_for(f"http://{address}/healthz", gateway, log)
         yield log
     finally:
-        gateway.terminate()
-        try:
-            gateway.wait(15)
-        except subprocess.TimeoutExpired:
-            gateway.kill()
-            gateway.wait()
+        _stop(gateway)
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 AGENT = "assistant"
+WEATHER = {
+    "type": "function",
+    "name": "weather",
+    "description": "The weather in a town.",
+    "parameters": {"type": "object", "properties": {"town": {"type": "string"}}},
+    "strict": False,
+}
 
 
 def user(text: str) -> list[Any]:
@@ -54,3 +62,25 @@ def embedding_profile(model_url: str, slug: str, **facts: Any) -> None:
             model="vectors",
             **{"max_retries": 0, "breaker_failures": 0} | facts,
         )
+
+
+def asks_for_weather(*towns: str) -> str:
+    return "calls: " + json.dumps([{"name": "weather", "arguments": {"town": town}} for town in towns])
+
+
+def outputs_of(response: Any) -> list[Any]:
+    """What the caller's function gives for each call of a response."""
+    calls = [item for item in response.output if item.type == "function_call"]
+    return [
+        {
+            "type": "function_call_output",
+            "call_id": call.call_id,
+            "output": f"{json.loads(call.arguments)['town']}: fair",
+        }
+        for call in calls
+    ]
+
+
+def told(gateway: Any) -> list[list[dict[str, Any]]]:
+    """What the model was told, request by request."""
+    return [request["body"]["messages"] for request in gateway.model.requests()]
