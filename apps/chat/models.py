@@ -77,6 +77,7 @@ class Turn(TenantOwned, IdempotentCreate):
         ordering: ClassVar = ["-id"]
         indexes: ClassVar = [
             models.Index(fields=["session", "-id"], name="turn_of_session"),
+            models.Index(fields=["tenant", "user", "-id"], name="turn_of_user"),
             models.Index(
                 fields=["lease_expires_at"],
                 condition=models.Q(state__in=OPEN_STATES),

@@ -326,7 +326,16 @@ class Session(TenantOwned, IdempotentCreate):
     class Meta:
         ordering: ClassVar = ["-id"]
         indexes: ClassVar = [
-            models.Index(fields=["tenant", "user", "-id"], name="session_of_user"),
+            models.Index(
+                fields=["tenant", "user", "-id"],
+                condition=models.Q(archived_at__isnull=True),
+                name="session_active_of_user",
+            ),
+            models.Index(
+                fields=["tenant", "user", "-id"],
+                condition=models.Q(archived_at__isnull=False),
+                name="session_archived_of_user",
+            ),
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(

@@ -69,9 +69,9 @@ def embedding_profile_list() -> QuerySet[ModelProfile]:
 
 
 def session_list(*, actor: Actor, archived: bool) -> QuerySet[Session]:
-    return Session.objects.filter(user_id=actor.user_id, archived_at__isnull=not archived).select_related(
-        "agent"
-    )
+    # Joined, a plan that begins with the agent and reads all of its sessions would look the cheaper one.
+    mine = Session.objects.filter(user_id=actor.user_id, archived_at__isnull=not archived)
+    return mine.prefetch_related("agent")
 
 
 def session_count() -> int:

@@ -1,0 +1,205 @@
+"""Ten thousand messages in a session and ten thousand sessions of a user cost a page no more than ten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.http import HttpRequest, HttpResponseBase
+from django.test import RequestFactory
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from ninja import Schema
+
+from apps.chat import api as chat_api
+from apps.chat import pages, transcript
+from apps.chat.models import Turn, TurnState
+from apps.chat.schemas import TurnOut
+from apps.sessions import api as sessions_api
+from apps.sessions import services as sessions
+from apps.sessions.models import Message, Session
+from apps.sessions.schemas import SessionOut
+from somaagent.tenancy.scope import tenant_scope
+from somaagent.web.pagination import PAGE_SIZE, PageQuery
+from tests.factories import Organisation, organisation, user_of
+from tests.stack import RunningStack
+
+# Rows that are committed: statistics are not made of others, and plans are nothing without them.
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MANY = 10_000
+# Of one page, all its statements together: what is shown, and what is looked at to find it.
+MOST_ROWS = 400
+Visit = Callable[[Organisation], None]
+BIG = ("agent_sessions_session", "agent_sessions_message", "chat_turn")
+
+
+@pytest.fixture
+def acme(clean_tables):
+    return organisation()
+
+
+@pytest.fixture
+def neighbour(clean_tables):
+    """Another organisation, which shares the tables."""
+    return organisation("neighbour")
+
+
+def conversation(who: Organisation, turns: int) -> Session:
+    """A session with one branch of so many turns."""
+    with tenant_scope(who.tenant.id):
+        session = sessions.session_create(actor=who.owner)
+        messages: list[Message] = []
+        rows: list[Turn] = []
+        for number in range(turns):
+            before = messages[-1] if messages else None
+            asked = _message(session, before, "user", f"q{number}")
+            told = _message(session, asked, "assistant", f"a{number}")
+            messages += [asked, told]
+            rows.append(_turn(who, asked, told))
+        Message.objects.bulk_create(messages, batch_size=2000)
+        Turn.objects.bulk_create(rows, batch_size=2000)
+        Session.objects.filter(id=session.id).update(active_message=messages[-1])
+    return session
+
+
+def _message(session: Session, parent: Message | None, role: str, text: str) -> Message:
+    return Message(tenant_id=session.tenant_id, session=session, parent=parent, role=role, text=text)
+
+
+def _turn(who: Organisation, asked: Message, told: Message) -> Turn:
+    return Turn(
+        tenant=who.tenant,
+        session=asked.session,
+        user_id=who.owner.user_id,
+        input_message=asked,
+        output_message=told,
+        state=TurnState.COMPLETED,
+        started_at=timezone.now(),
+    )
+
+
+def many_sessions(who: Organisation, number: int, *, archived: bool) -> None:
+    facts = {"tenant": who.tenant, "user_id": who.owner.user_id, "agent": who.agent}
+    facts["archived_at"] = timezone.now() if archived else None
+    rows = [Session(title=f"s{place}", **facts) for place in range(number)]
+    with tenant_scope(who.tenant.id):
+        Session.objects.bulk_create(rows, batch_size=2000)
+
+
+def analyze(stack: RunningStack) -> None:
+    """What autovacuum does after a while. Tables are not the application's to analyze."""
+    with stack.superuser() as superuser:
+        for table in BIG:
+            superuser.execute(f"ANALYZE {table}")
+
+
+def statements_of(call: Callable[[], None]) -> list[str]:
+    """The statements on tables that grow."""
+    with CaptureQueriesContext(connection) as captured:
+        call()
+    return [query["sql"] for query in captured if any(table in query["sql"] for table in BIG)]
+
+
+def rows_read(statements: list[str]) -> int:
+    """How many rows of the tables that grow the statements touch, those that a filter drops included."""
+    read = 0
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF, FORMAT JSON) {statement}")
+            read += _rows_of(cursor.fetchone()[0][0]["Plan"])
+    return read
+
+
+def _rows_of(plan: dict[str, Any]) -> int:
+    below = sum(_rows_of(part) for part in plan.get("Plans", []))
+    if plan.get("Relation Name") not in BIG:
+        return below
+    dropped = plan.get("Rows Removed by Filter", 0) + plan.get("Rows Removed by Index Recheck", 0)
+    return int(below + (plan["Actual Rows"] + dropped) * plan["Actual Loops"])
+
+
+def opens(view: Callable[..., HttpResponseBase], query: str = "", **place: object) -> Visit:
+    """Somebody opens a page, or a part of one."""
+
+    def visit(who: Organisation) -> None:
+        assert view(_request(who, f"/{query}"), **place).status_code == 200
+
+    return visit
+
+
+def lists(schema: type[Schema], view: Callable[..., dict[str, Any]], **wish: object) -> Visit:
+    """Somebody asks the API for a list."""
+
+    def visit(who: Organisation) -> None:
+        items = view(_request(who, "/"), PageQuery(), **wish)["items"]
+        assert len([schema.from_orm(item) for item in items]) == PAGE_SIZE
+
+    return visit
+
+
+def _request(who: Organisation, path: str) -> HttpRequest:
+    """The owner's, as the middleware hands it on."""
+    request = RequestFactory().get(path)
+    facts = {"user": user_of(who.owner), "actor": who.owner, "request_id": "r"}
+    for name, fact in facts.items():
+        setattr(request, name, fact)
+    return request
+
+
+def compare(few: tuple[Organisation, Visit], many: tuple[Organisation, Visit]) -> None:
+    """Both ask the database as often, and the second touches few rows."""
+    asked = []
+    for who, visit in (few, many):
+        with tenant_scope(who.tenant.id):
+            statements = statements_of(lambda who=who, visit=visit: visit(who))
+            asked.append((len(statements), rows_read(statements)))
+    assert asked[0][0] == asked[1][0]
+    assert asked[1][1] < MOST_ROWS
+
+
+def test_the_page_of_a_long_conversation(acme, stack):
+    short, long = conversation(acme, 60), conversation(acme, MANY // 2)
+    analyze(stack)
+    for view in (pages.chat, pages.entries):
+        compare((acme, opens(view, session_id=short.id)), (acme, opens(view, session_id=long.id)))
+    with tenant_scope(acme.tenant.id):
+        end = transcript.transcript(actor=acme.owner, session_id=long.id)
+        before = transcript.transcript(actor=acme.owner, session_id=short.id).earlier
+    assert [entry.text for entry in end.entries][-2:] == ["q4999", "a4999"]
+    assert len(end.entries) == transcript.MESSAGES_AT_ONCE
+    compare(
+        (acme, opens(pages.entries, f"?cursor={before}", session_id=short.id)),
+        (acme, opens(pages.entries, f"?cursor={end.earlier}", session_id=long.id)),
+    )
+
+
+def test_the_lists_of_turns(acme, neighbour, stack):
+    short, long = conversation(neighbour, 60), conversation(acme, MANY // 2)
+    analyze(stack)
+    for few, many in ((short.id, long.id), (None, None)):
+        compare(
+            (neighbour, lists(TurnOut, chat_api.list_turns, session_id=few)),
+            (acme, lists(TurnOut, chat_api.list_turns, session_id=many)),
+        )
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_the_lists_of_a_user_with_many_sessions(acme, neighbour, stack, archived):
+    """The list of those that are few among the many others, too."""
+    many_sessions(neighbour, 60, archived=False)
+    many_sessions(neighbour, 60, archived=True)
+    many_sessions(acme, MANY, archived=archived)
+    many_sessions(acme, 60, archived=not archived)
+    analyze(stack)
+    for visit in (
+        opens(pages.chat),
+        opens(pages.chat, "?archived"),
+        opens(pages.session_items),
+        opens(pages.session_items, "?archived"),
+        lists(SessionOut, sessions_api.list_sessions),
+        lists(SessionOut, sessions_api.list_sessions, archived=True),
+    ):
+        compare((neighbour, visit), (acme, visit))
