@@ -24,6 +24,7 @@ from somaagent import valkey
 from somaagent.agent.events import TextDelta, TurnStarted
 from somaagent.observability import metrics
 from somaagent.tenancy.actor import Actor
+from somaagent.tenancy.models import Scope
 from somaagent.tenancy.scope import in_tenant
 
 from . import sse, transcript
@@ -137,9 +138,8 @@ async def _batches(
 
 
 def _whole(actor: Actor, turn_id: UUID) -> str:
-    return render_to_string(
-        "chat/answer.html", {"entry": transcript.answer(actor=actor, turn_id=turn_id), "may_write": True}
-    )
+    entry = transcript.answer(actor=actor, turn_id=turn_id)
+    return render_to_string("chat/answer.html", {"entry": entry, "may_change": Scope.WRITE in actor.scopes})
 
 
 def _event(sequence: int, name: str, data: dict[str, Any]) -> bytes:

@@ -34,12 +34,23 @@ def chat(request: HttpRequest, actor: Actor, session_id: UUID | None = None) -> 
 
 def _facts(actor: Actor, shown: Transcript | None, *, archived: bool) -> dict[str, object]:
     return {
-        "transcript": shown,
-        "session": shown.session if shown else None,
+        **_conversation(actor, shown),
         "sessions": session_page(actor=actor, archived=archived),
         "agents": list(sessions.agent_list()),
-        "may_write": Scope.WRITE in actor.scopes,
         "longest": settings.MESSAGE_MAX_CHARS,
+    }
+
+
+def _conversation(actor: Actor, shown: Transcript | None) -> dict[str, object]:
+    """``may_change``: the reader may edit, ask again and go to other branches; not in an archived session."""
+    may_write = Scope.WRITE in actor.scopes
+    session = shown.session if shown else None
+    open_to_change = session is None or session.archived_at is None
+    return {
+        "transcript": shown,
+        "session": session,
+        "may_write": may_write,
+        "may_change": may_write and open_to_change,
     }
 
 
@@ -56,8 +67,7 @@ def session_items(request: HttpRequest, actor: Actor) -> HttpResponseBase:
 def entries(request: HttpRequest, actor: Actor, session_id: UUID) -> HttpResponseBase:
     """A part of a conversation: its end, or what stands before ``?cursor=``."""
     shown = transcript(actor=actor, session_id=session_id, cursor=_cursor(request))
-    facts = {"transcript": shown, "session": shown.session, "may_write": Scope.WRITE in actor.scopes}
-    return render(request, "chat/entries.html", facts)
+    return render(request, "chat/entries.html", _conversation(actor, shown))
 
 
 def _cursor(request: HttpRequest) -> UUID | None:

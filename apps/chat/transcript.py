@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, cast
 from uuid import UUID
@@ -47,7 +47,10 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of it. ``last``: nothing follows on its branch, so that it can be answered again."""
+    """What became of it. ``last``: nothing follows on its branch, so that it can be answered again.
+
+    ``waits``: it is not begun before another answer of the session has ended.
+    """
 
     turn_id: UUID | None
     message_id: UUID | None
@@ -57,6 +60,7 @@ class Answer:
     last: bool
     at: datetime
     fork: Fork | None = None
+    waits: bool = False
     kind: Literal["answer"] = "answer"
 
     @property
@@ -64,9 +68,14 @@ class Answer:
         return self.state in OPEN_STATES
 
     @property
+    def repeatable(self) -> bool:
+        """Another answer may be asked for: another try, or one beside it."""
+        return self.last and self.turn_id is not None and not self.open
+
+    @property
     def retryable(self) -> bool:
         """It gave no whole answer, and may be tried again."""
-        return self.last and self.state in (TurnState.FAILED, TurnState.CANCELLED)
+        return self.repeatable and self.state in (TurnState.FAILED, TurnState.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +105,13 @@ def session_page(*, actor: Actor, archived: bool, cursor: UUID | None = None) ->
 def transcript(*, actor: Actor, session_id: UUID, cursor: UUID | None = None) -> Transcript:
     """The end of the session's active branch, or what stands before ``cursor``. Raises ``not_found``."""
     session = sessions.session_get(actor=actor, session_id=session_id)
+    # Before the messages: what ends meanwhile is shown as open, not as a question without an answer.
+    opened = list(selectors.turns_open(session_id=session_id))
     query = PageQuery(limit=MESSAGES_AT_ONCE, cursor=cursor)
     branch = sessions.message_page(actor=actor, session_id=session_id, query=query)
     messages = branch.items[::-1]
-    shown = _Shown(messages, _turns_of(actor, messages), branch.alternatives, ends=cursor is None)
+    turns = _turns_of(actor, messages)
+    shown = _Shown(messages, turns, branch.alternatives, opened, ends=cursor is None)
     return Transcript(session, shown.entries(), branch.next)
 
 
@@ -119,18 +131,25 @@ def _turns_of(actor: Actor, messages: list[Message]) -> list[Turn]:
 
 
 class _Shown:
-    """A part of a branch, oldest first, and the turns that belong to it. ``ends``: nothing follows it."""
+    """A part of a branch, oldest first, and the turns that belong to it. ``ends``: nothing follows it.
+
+    ``opened``: the session's turns that were open just before, oldest first.
+    """
 
     def __init__(
         self,
         messages: list[Message],
         turns: list[Turn],
         alternatives: Mapping[UUID | None, list[UUID]],
+        opened: list[Turn],
         *,
         ends: bool,
     ) -> None:
         self._messages = messages
         self._alternatives = alternatives
+        self._opened = {turn.id: turn for turn in opened}
+        # One goes on, or begins when those that were asked to stop have done so. The others wait.
+        self._waiting = [turn.id for turn in opened if turn.cancel_requested_at is None][1:]
         self._ends = ends
         self._of_output = {turn.output_message_id: turn for turn in turns if turn.output_message_id}
         # The newest of each message: of those that ended without a word only the last is shown.
@@ -158,8 +177,11 @@ class _Shown:
     def _wordless(self, message: Message, *, last: bool) -> Iterable[Answer]:
         """The turn of a message that no answer follows: it runs, waits, or ended without a word."""
         turn = self._of_input.get(message.id)
+        if turn is not None:
+            turn = self._opened.get(turn.id, turn)
         if turn is not None and turn.output_message_id is None:
-            yield _answer(turn, last=last, alternatives=[])
+            shown = _answer(turn, last=last, alternatives=[])
+            yield replace(shown, waits=turn.id in self._waiting)
 
 
 def _answer(turn: Turn, *, last: bool, alternatives: list[UUID]) -> Answer:

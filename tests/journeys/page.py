@@ -66,6 +66,26 @@ class Visitor:
         return self.page.locator("article.answer")
 
     @property
+    def said(self) -> Locator:
+        return self.page.locator("article.said")
+
+    @property
+    def words(self) -> Locator:
+        """What was said, without what can be done with it."""
+        return self.page.locator("article.said .said-text")
+
+    def heard(self) -> Locator:
+        """What a screen reader was told last."""
+        return self.page.get_by_role("status")
+
+    def edit(self, number: int) -> Locator:
+        """Begin to edit the thing that was said so many places down; gives the box."""
+        said = self.said.nth(number)
+        said.hover()
+        said.get_by_role("button", name="Edit what you said").click()
+        return said.get_by_label("What you say instead")
+
+    @property
     def chats(self) -> Locator:
         return self.page.locator("#sessions li.session > a")
 

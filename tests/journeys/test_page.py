@@ -91,10 +91,12 @@ def test_an_answer_appears_while_it_is_written_and_can_be_stopped_and_tried_agai
     expect(stopped).to_contain_text("Stopped.")
     expect(stopped).to_contain_text("word5")
     page.get_by_role("button", name="Try again").click()
-    expect(visitor.answers).to_have_count(2)
+    expect(visitor.answers.last).to_have_attribute("aria-busy", "true")
     expect(visitor.answers.last).to_contain_text("word3")
     page.get_by_role("button", name="Stop the answer").click()
-    visitor.answered()
+    again = visitor.answered()
+    expect(visitor.answers).to_have_count(1)
+    expect(again.get_by_role("group", name="Version 2 of 2")).to_be_visible()
 
 
 def test_a_failed_answer_says_why_and_is_tried_again(visitor, gateway):

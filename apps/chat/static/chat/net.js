@@ -20,10 +20,14 @@ async function ask(url, options) {
   return response;
 }
 
-async function reason(response) {
-  if (response.status === 401) return "You were signed out. Reload the page to sign in again.";
-  if (response.headers.get("Content-Type")?.startsWith("application/problem+json")) return (await response.json()).detail;
-  return `The server answered with an error (${response.status}). Try again.`;
+/** Why the server refused, as an Error; `code` is the API's, where it gave one. */
+async function refusal(response) {
+  if (response.status === 401) return new Error("You were signed out. Reload the page to sign in again.");
+  if (response.headers.get("Content-Type")?.startsWith("application/problem+json")) {
+    const { code, detail } = await response.json();
+    return Object.assign(new Error(detail), { code });
+  }
+  return new Error(`The server answered with an error (${response.status}). Try again.`);
 }
 
 /** Send JSON to the API; gives the JSON that comes back, or null. */
@@ -33,14 +37,14 @@ export async function send(method, path, body, headers = {}) {
     headers: { "Content-Type": "application/json", "X-CSRFToken": token(), ...headers },
     body: body === undefined ? undefined : JSON.stringify(body),
   });
-  if (!response.ok) throw new Error(await reason(response));
+  if (!response.ok) throw await refusal(response);
   return response.status === 204 ? null : response.json();
 }
 
 /** A part of the page, rendered by the server. */
 export async function part(url) {
   const response = await ask(url);
-  if (!response.ok) throw new Error(await reason(response));
+  if (!response.ok) throw await refusal(response);
   const template = document.createElement("template");
   template.innerHTML = await response.text();
   return template.content;
