@@ -1,6 +1,8 @@
 """A turn's answer as HTML while it is written: server-sent events for the page.
 
 ``render``  {"start", "html"}: the answer's blocks from number ``start`` on; sent at a pace that the eye needs
+``think``   {"anew", "text"}: the next piece of what the model thinks before it answers, as plain text; the
+            first where ``anew`` is true. It is not part of the answer, and nobody keeps it for the page
 ``done``    {"html"}: the whole answer with its state, as the page shows it; the last event
 
 An event's id is that of the last event of the turn that it shows. A client that comes back is sent the answer
@@ -21,7 +23,7 @@ import structlog
 from django.template.loader import render_to_string
 
 from somaagent import valkey
-from somaagent.agent.events import TextDelta, TurnStarted
+from somaagent.agent.events import ReasoningDelta, TextDelta, TurnStarted
 from somaagent.observability import metrics
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.models import Scope
@@ -68,13 +70,14 @@ class _Page:
         self.sequence = 0
         self.ended = False
         self._answer = GrowingAnswer()
+        self._thought = _Thought()
         self._work = 0.0
 
     def rest(self) -> float:
         return max(PACE_SECONDS, self._work * REST_PER_WORK)
 
     async def show(self, batch: list[Record | None]) -> bytes:
-        """The event that brings the page up to date with these records; a comment where nothing changed."""
+        """The events that bring the page up to date with these records; a comment where nothing changed."""
         changed = False
         for record in batch:
             if record is None:
@@ -82,16 +85,22 @@ class _Page:
             self.sequence = record.sequence
             self.ended = record.final
             changed = self._take(record) or changed
-        if not changed or self.ended:
-            return sse.HEARTBEAT
-        change = await self._change()
-        return _event(self.sequence, "render", {"start": change.start, "html": change.html})
+        events = []
+        if thought := self._thought.taken():
+            events.append(_event(self.sequence, "think", thought))
+        if changed and not self.ended:
+            change = await self._change()
+            events.append(_event(self.sequence, "render", {"start": change.start, "html": change.html}))
+        return b"".join(events) or sse.HEARTBEAT
 
     def _take(self, record: Record) -> bool:
         if record.type == TurnStarted.type:
             # Another attempt begins the answer anew.
             self._answer = GrowingAnswer()
+            self._thought = _Thought()
             return bool(record.values().get("attempt", 1) > 1)
+        if record.type == ReasoningDelta.type:
+            self._thought.add(record.values()["text"])
         if record.type == TextDelta.type:
             self._answer.add(record.values()["text"])
             return True
@@ -105,6 +114,25 @@ class _Page:
             change = self._answer.change()
         self._work = time.perf_counter() - before
         return change
+
+
+class _Thought:
+    """What the model thought and the page was not told yet."""
+
+    def __init__(self) -> None:
+        self._anew = True
+        self._pieces: list[str] = []
+
+    def add(self, text: str) -> None:
+        self._pieces.append(text)
+
+    def taken(self) -> dict[str, Any] | None:
+        """The next piece for the page; None where there is none."""
+        if not self._pieces:
+            return None
+        piece = {"anew": self._anew, "text": "".join(self._pieces)}
+        self._anew, self._pieces = False, []
+        return piece
 
 
 async def _batches(

@@ -114,6 +114,18 @@ def test_a_failed_answer_says_why_and_is_tried_again(visitor, gateway):
     expect(visitor.answered()).to_contain_text("Better now.")
 
 
+def test_what_the_model_thinks_is_folded_away_above_its_answer(visitor):
+    answer = visitor.ask("think: It is 42.")
+    thoughts = answer.get_by_text("Thoughts")
+    expect(answer.locator(".prose")).to_have_text("It is 42.")
+    expect(answer.get_by_text("Let me see")).to_be_hidden()
+    thoughts.click()
+    expect(answer.get_by_text("Let me see")).to_be_visible()
+    visitor.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    visitor.ask("say: next")
+    expect(visitor.answers.first.get_by_text("Let me see")).to_be_visible()
+
+
 def test_a_reload_and_a_second_tab_show_the_same_running_answer(visitor):
     words = [f"word{n}" for n in range(60)]
     visitor.say("slow 0.06: " + " ".join(words))

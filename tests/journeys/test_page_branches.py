@@ -147,7 +147,9 @@ def test_a_refusal_is_told_in_words(visitor):
     expect(visitor.answers.last).to_contain_text("word3")
     visitor.said.first.get_by_role("button", name="Version before").click()
     visitor.page.get_by_role("button", name="Try again").click()
-    expect(visitor.page.get_by_role("alert").filter(has_text="Another answer is being written")).to_be_visible()
+    expect(
+        visitor.page.get_by_role("alert").filter(has_text="Another answer is being written")
+    ).to_be_visible()
     visitor.said.first.get_by_role("button", name="Version after").click()
     expect(visitor.answers.last).to_have_attribute("aria-busy", "true")
     visitor.page.get_by_role("button", name="Stop the answer").click()

@@ -20,7 +20,6 @@ def visitor(browser: Browser, gateway: Gateway):
         yield somebody
 
 
-
 def stop(somebody: Visitor) -> None:
     somebody.page.get_by_role("button", name="Stop the answer").click()
 

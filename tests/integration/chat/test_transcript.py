@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 
 from apps.chat import hosting, services, transcript
 from apps.chat.hosting import Outcome
-from apps.chat.models import Turn, TurnState
+from apps.chat.models import OnBusy, Turn, TurnState
 from apps.sessions import services as sessions
 from somaagent.agent.messages import Usage
 from somaagent.errors import SomaError
@@ -49,6 +49,61 @@ def test_a_running_answer_has_its_place(acme):
     turn = say(acme, "Hello?")
     assert told(acme, turn) == [("said", "Hello?", None), ("answer", "", "queued")]
     assert shown(acme, turn).entries[1].open
+
+
+def test_what_waits_says_so_until_its_time_comes(acme):
+    first = say(acme, "One")
+    work = taken(first)
+    second = submitted(acme.owner, "Two", session_id=first.session_id, on_busy=OnBusy.QUEUE).turn
+    submitted(acme.owner, "Three", session_id=first.session_id, on_busy=OnBusy.QUEUE)
+
+    def waits():
+        return [entry.waits for entry in shown(acme, first).entries if entry.kind == "answer"]
+
+    assert waits() == [False, True, True]
+    services.turn_cancel(actor=acme.owner, turn_id=first.id)
+    assert waits() == [False, False, True]
+    performed(
+        hosting.turn_finish(work=work, outcome=Outcome(TurnState.CANCELLED, "1", Usage(), last_event=5))
+    )
+    assert told(acme, first)[:4] == [
+        ("said", "One", None),
+        ("answer", "1", "cancelled"),
+        ("said", "Two", None),
+        ("answer", "", "queued"),
+    ]
+    assert not shown(acme, first).entries[1].repeatable
+    end(second, "2")
+    assert waits() == [False, False, False]
+
+
+def test_an_answer_that_ends_while_it_is_read_is_shown_as_open(acme):
+    turn = say(acme, "Hello?")
+    walks = []
+
+    def ends_after_the_messages(execute, sql, *rest):
+        result = execute(sql, *rest)
+        if "RECURSIVE" in sql and not walks:
+            walks.append(sql)
+            end(turn, "Hi!")
+        return result
+
+    with connection.execute_wrapper(ends_after_the_messages):
+        assert shown(acme, turn).entries[1].open
+    assert told(acme, turn)[1] == ("answer", "Hi!", "completed")
+
+
+def test_an_answer_can_be_asked_for_again_at_the_end_of_its_branch_only(acme):
+    first = say(acme, "One")
+    assert not shown(acme, first).entries[1].repeatable
+    end(first, "1")
+    assert shown(acme, first).entries[1].repeatable
+    assert not shown(acme, first).entries[1].retryable
+    end(say(acme, "Two", first.session_id), "2")
+    assert [entry.repeatable for entry in shown(acme, first).entries if entry.kind == "answer"] == [
+        False,
+        True,
+    ]
 
 
 def test_of_answers_without_a_word_only_the_last_is_shown(acme):

@@ -20,12 +20,17 @@ export function follow(article, on) {
     replaceFrom(prose, start, html);
     on.changed();
   });
+  source.addEventListener("think", (event) => {
+    think(article, JSON.parse(event.data));
+    on.changed();
+  });
   source.addEventListener("done", (event) => {
     source.close();
     const template = document.createElement("template");
     template.innerHTML = JSON.parse(event.data).html;
     const whole = template.content.querySelector("article");
     const rest = [...settled(whole.querySelector(".prose"), told, Infinity)].join(" ");
+    keepThought(article, whole);
     article.replaceWith(whole);
     on.done(whole, rest);
   });
@@ -34,6 +39,21 @@ export function follow(article, on) {
     if (source.readyState === EventSource.CLOSED) on.lost();
   });
   return () => source.close();
+}
+
+/** What the model thinks, folded away above its answer. */
+function think(article, { anew, text }) {
+  const template = document.getElementById("thought");
+  const thought = article.querySelector(".thought") ?? template.content.firstElementChild.cloneNode(true);
+  if (!thought.isConnected) article.querySelector(".prose").before(thought);
+  const words = thought.querySelector(".thought-text");
+  if (anew) words.replaceChildren(text);
+  else words.append(text);
+}
+
+function keepThought(article, whole) {
+  const thought = article.querySelector(".thought");
+  if (thought) whole.querySelector(".prose").before(thought);
 }
 
 function* settled(prose, from, to) {

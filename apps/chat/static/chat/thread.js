@@ -148,7 +148,9 @@ function show(fresh) {
 }
 
 function stays(old, article) {
-  if (old.isEqualNode(article)) return true;
+  const kept = old.cloneNode(true);
+  kept.querySelector(".thought")?.remove(); // the server does not keep it
+  if (kept.isEqualNode(article)) return true;
   if (key(old) !== key(article)) return false;
   if (busy(old) && busy(article)) old.className = article.className;
   return (busy(old) && busy(article)) || old.matches(".editing");
