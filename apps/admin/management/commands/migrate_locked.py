@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
+from django.db.backends.utils import CursorWrapper
 from django.db.migrations.executor import MigrationExecutor
 
 # Any number will do that nothing else on this database locks with: "SA01" in ASCII.
 LOCK = 0x53413031
+POLL_SECONDS = 0.5
 
 
 class Command(BaseCommand):
@@ -25,8 +28,7 @@ class Command(BaseCommand):
             self._check()
             return
         with connection.cursor() as cursor:
-            # Waits for the process that migrates now; the lock goes with the connection.
-            cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+            _lock(cursor)
             try:
                 if _pending():
                     call_command("migrate", interactive=False, verbosity=options["verbosity"])
@@ -39,6 +41,19 @@ class Command(BaseCommand):
                 f"Not applied: {', '.join(pending)}. Apply them with: manage.py migrate_locked"
             )
         self.stdout.write("All migrations are applied.")
+
+
+def _lock(cursor: CursorWrapper) -> None:
+    """Wait for the process that migrates now. The lock goes with the connection.
+
+    Not in one statement: an index that is made concurrently waits for all statements that began before it, and
+    one of those would be waiting for the lock.
+    """
+    while True:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
+        if cursor.fetchone()[0]:
+            return
+        time.sleep(POLL_SECONDS)
 
 
 def _pending() -> list[str]:
