@@ -6,7 +6,7 @@ class Migration(migrations.Migration):
     # Turns are submitted while an index is made.
     atomic = False
 
-    dependencies = [("chat", "0006_schedules")]
+    dependencies = [("chat", "0007_request")]
 
     operations = [
         AddIndexConcurrently(

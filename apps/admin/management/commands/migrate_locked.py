@@ -46,8 +46,8 @@ class Command(BaseCommand):
 def _lock(cursor: CursorWrapper) -> None:
     """Wait for the process that migrates now. The lock goes with the connection.
 
-    Not in one statement: an index that is made concurrently waits for all statements that began before it, and
-    one of those would be waiting for the lock.
+    Not in one statement: an index that is made concurrently waits for all statements that began before it,
+    and one of those would be waiting for the lock.
     """
     while True:
         cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
