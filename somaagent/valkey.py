@@ -21,6 +21,8 @@ from redis.retry import Retry
 _BACKOFF = ExponentialWithJitterBackoff(base=0.05, cap=1.0)
 _RETRIES = 12
 _TIMEOUT_SECONDS = 5.0
+_MOST_CONNECTIONS = 50
+_WAIT_SECONDS = 20.0
 ERRORS = (ValkeyConnectionError, ValkeyTimeoutError)
 
 _clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = (
@@ -49,8 +51,22 @@ def client() -> Any:
     """
     loop = asyncio.get_running_loop()
     if loop not in _clients:
-        _clients[loop] = redis.asyncio.Redis(**_options(), retry=AsyncRetry(_BACKOFF, _RETRIES))
+        _clients[loop] = redis.asyncio.Redis.from_pool(_pool())
     return _clients[loop]
+
+
+def _pool() -> redis.asyncio.BlockingConnectionPool:
+    """Who finds no connection free waits for one: thousands may ask in the same moment."""
+    options = _options()
+    secure = options.pop("ssl")
+    kind = redis.asyncio.SSLConnection if secure else redis.asyncio.Connection
+    return redis.asyncio.BlockingConnectionPool(
+        max_connections=_MOST_CONNECTIONS,
+        timeout=_WAIT_SECONDS,
+        connection_class=kind,
+        retry=AsyncRetry(_BACKOFF, _RETRIES),
+        **options,
+    )
 
 
 def blocking_client() -> redis.Redis:

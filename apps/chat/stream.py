@@ -7,48 +7,27 @@ that it saw, and two hosts can never both write the same place.
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections import deque
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 from uuid import UUID
 
-import orjson
 from redis.exceptions import ResponseError
 
 from somaagent import valkey
-from somaagent.agent.events import FINAL_TYPES
 
+from .taps import MOST_EVENTS, Tap, happened
+from .taps import Record as Record  # what a stream is made of: whoever reads or writes one needs it
 from .wakeups import channel_of, wakeups
 
-MOST_EVENTS = 20_000
 KEEP_SECONDS = 24 * 3600
 READ_AT_ONCE = 500
 Entries = list[tuple[bytes, dict[bytes, bytes]]]
-HEARTBEAT_SECONDS = 15.0
 
 
 class StreamLost(Exception):  # noqa: N818 - it says what happened
     """Somebody else wrote on: this host is no longer the turn's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One event: its place in the turn (from 1), its name, its data as JSON text."""
-
-    sequence: int
-    type: str
-    data: bytes
-
-    @property
-    def final(self) -> bool:
-        return self.type in FINAL_TYPES
-
-    def values(self) -> dict[str, Any]:
-        values: dict[str, Any] = orjson.loads(self.data)
-        return values
 
 
 def _key(turn_id: UUID) -> str:
@@ -98,35 +77,7 @@ def _record(entry_id: bytes, fields: dict[bytes, bytes]) -> Record:
     return Record(int(entry_id.split(b"-")[0]), fields[b"type"].decode(), fields[b"data"])
 
 
-class _Tap:
-    """What this process has appended to a turn's stream, for those who follow it here."""
-
-    def __init__(self) -> None:
-        self.records: deque[Record] = deque(maxlen=MOST_EVENTS)
-        self.woken: set[asyncio.Event] = set()
-        self.closed = False
-
-    def add(self, records: Sequence[Record]) -> None:
-        self.records.extend(records)
-        self.wake()
-
-    def close(self) -> None:
-        self.closed = True
-        self.wake()
-
-    def wake(self) -> None:
-        for woken in self.woken:
-            woken.set()
-
-    def has_all_behind(self, after: int) -> bool:
-        return not self.records or self.records[0].sequence <= after + 1
-
-    def behind(self, after: int) -> list[Record]:
-        skipped = max(0, after + 1 - self.records[0].sequence) if self.records else 0
-        return list(itertools.islice(self.records, skipped, None))
-
-
-_taps: dict[UUID, _Tap] = {}
+_taps: dict[UUID, Tap] = {}
 
 
 def is_tapped(turn_id: UUID) -> bool:
@@ -138,7 +89,7 @@ def open_tap(turn_id: UUID) -> None:
     """From here on this process hosts a turn to which nobody has appended anything: those who follow it in
     this process are handed its events.
     """
-    _taps[turn_id] = _Tap()
+    _taps[turn_id] = Tap()
 
 
 def close_tap(turn_id: UUID) -> None:
@@ -149,56 +100,93 @@ def close_tap(turn_id: UUID) -> None:
 
 async def follow(turn_id: UUID, after: int) -> AsyncGenerator[Record | None, None]:
     """Events behind the cursor as they come, until the final one; None for each 15 s without any."""
-    async with aclosing(_follow_here(turn_id, after)) as here:
-        async for record in here:
+    own = _taps.get(turn_id)
+    sources = [_from(own, turn_id, after)] if own else []
+    for source in (*sources, None):
+        async with aclosing(source or _read_with_others(turn_id, after)) as records:
+            async for record in records:
+                yield record
+                after = record.sequence if record else after
+                if record and record.final:
+                    return
+
+
+async def _read_with_others(turn_id: UUID, after: int) -> AsyncGenerator[Record | None, None]:
+    """From Valkey: what was there before, then what one reader reads for all who follow the turn here."""
+    async with _reading(turn_id, after) as tap, aclosing(_from(tap, turn_id, after)) as records:
+        async for record in records:
             yield record
-            after = record.sequence if record else after
-            if record and record.final:
-                return
-    async with wakeups().on(_key(turn_id)) as woken:
-        while True:
-            woken.clear()
+        if tap.error is not None:
+            raise tap.error
+
+
+async def _from(tap: Tap, turn_id: UUID, after: int) -> AsyncGenerator[Record | None, None]:
+    """What a tap has and gets until it is closed, and from Valkey what it never had or has no longer."""
+    while True:
+        while after < tap.begins_after:
             records = await read(turn_id, after)
             for record in records:
                 yield record
-                after = record.sequence
-                if record.final:
-                    return
-            if not records and not await _woken(woken):
-                yield None
+            after = records[-1].sequence if records else tap.begins_after
+        async with aclosing(tap.follow(after)) as followed:
+            async for record_or_none in followed:
+                yield record_or_none
+                after = record_or_none.sequence if record_or_none else after
+        if tap.closed:
+            return
 
 
-async def _follow_here(turn_id: UUID, after: int) -> AsyncGenerator[Record | None, None]:
-    """What this process's own host of the turn appends, as long as it does, if it is the host."""
-    tap = _taps.get(turn_id)
-    if tap is None:
-        return
-    woken = asyncio.Event()
-    tap.woken.add(woken)
+class _Reading:
+    """One task that reads a turn's stream for those who follow it in this event loop."""
+
+    def __init__(self, turn_id: UUID, after: int) -> None:
+        self.followers = 0
+        self.tap = Tap(after)
+        self._task = asyncio.create_task(self._read(turn_id, after), name=f"reading {turn_id}")
+
+    def stop(self) -> None:
+        self._task.cancel()
+
+    async def _read(self, turn_id: UUID, after: int) -> None:
+        error: Exception | None = None
+        try:
+            async with wakeups().on(_key(turn_id)) as woken:
+                while True:
+                    woken.clear()
+                    records = await read(turn_id, after)
+                    if records:
+                        self.tap.add(records)
+                        after = records[-1].sequence
+                        if records[-1].final:
+                            return
+                    else:
+                        await happened(woken)
+        except Exception as raised:  # noqa: BLE001 every follower raises it
+            error = raised
+        finally:
+            self.tap.close(error)
+
+
+_readings: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[UUID, _Reading]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+@asynccontextmanager
+async def _reading(turn_id: UUID, after: int) -> AsyncIterator[Tap]:
+    readings = _readings.setdefault(asyncio.get_running_loop(), {})
+    reading = readings.get(turn_id)
+    if reading is None or reading.tap.closed:
+        reading = readings[turn_id] = _Reading(turn_id, after)
+    reading.followers += 1
     try:
-        while tap.has_all_behind(after):
-            woken.clear()
-            records = tap.behind(after)
-            for record in records:
-                yield record
-                after = record.sequence
-            if records:
-                continue
-            if tap.closed:
-                return
-            if not await _woken(woken):
-                yield None
+        yield reading.tap
     finally:
-        tap.woken.discard(woken)
-
-
-async def _woken(woken: asyncio.Event) -> bool:
-    try:
-        async with asyncio.timeout(HEARTBEAT_SECONDS):
-            await woken.wait()
-    except TimeoutError:
-        return False
-    return True
+        reading.followers -= 1
+        if not reading.followers:
+            reading.stop()
+            if readings.get(turn_id) is reading:
+                del readings[turn_id]
 
 
 async def call_host(turn_id: UUID, owner: str) -> None:
