@@ -31,7 +31,7 @@ from somaagent.tenancy.scope import in_tenant
 
 from . import sse, transcript
 from .growing import Change, GrowingAnswer
-from .stream import Record
+from .taps import Record
 
 logger = structlog.get_logger(__name__)
 

@@ -49,6 +49,7 @@ from .hosting import Outcome
 from .models import TurnState
 from .owner import owner
 from .patience import performed_patiently, told_patiently
+from .taps import Record
 from .wakeups import wakeups
 from .webhooks import services as webhooks
 from .work import Work
@@ -226,7 +227,7 @@ class _Host:
         first = self.sequence + 1
         self.sequence += len(events)
         records = [
-            stream.Record(number, event.type, orjson.dumps(event.data()))
+            Record(number, event.type, orjson.dumps(event.data()))
             for number, event in enumerate(events, first)
         ]
         await told_patiently(functools.partial(stream.append, self.work.turn_id, *records))

@@ -10,7 +10,7 @@ from django.http import StreamingHttpResponse
 from somaagent.errors import invalid
 from somaagent.observability import metrics
 
-from .stream import Record
+from .taps import Record
 
 HEARTBEAT = b": still here\n\n"
 # The largest integer that every JSON reader keeps exact (RFC 8259, section 6).

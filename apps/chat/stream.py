@@ -17,8 +17,7 @@ from redis.exceptions import ResponseError
 
 from somaagent import valkey
 
-from .taps import MOST_EVENTS, Tap, happened
-from .taps import Record as Record  # what a stream is made of: whoever reads or writes one needs it
+from .taps import MOST_EVENTS, Record, Tap, happened
 from .wakeups import channel_of, wakeups
 
 KEEP_SECONDS = 24 * 3600

@@ -16,6 +16,7 @@ from somaagent.tenancy.selectors import tenant_ids
 
 from . import handover, host, hosting, stream
 from .schedules import tasks as _schedules  # noqa: F401 Celery looks for tasks in this module alone
+from .taps import Record
 
 logger = structlog.get_logger(__name__)
 
@@ -54,4 +55,4 @@ async def _say(turn_id: UUID, event: TurnEvent) -> None:
     last = await stream.last(turn_id)
     if last is None or not last.final:
         sequence = last.sequence + 1 if last else 1
-        await stream.append(turn_id, stream.Record(sequence, event.type, orjson.dumps(event.data())))
+        await stream.append(turn_id, Record(sequence, event.type, orjson.dumps(event.data())))

@@ -21,7 +21,7 @@ from . import handover, host, selectors, services, stream
 from .models import OPEN_STATES, OnBusy, Turn, TurnState
 from .owner import owner
 from .services import Place, Submitted
-from .stream import Record
+from .taps import Record
 
 TRIMMED = "history.trimmed"
 

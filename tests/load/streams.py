@@ -214,7 +214,11 @@ async def _finish_turns(caller: Caller, turns: list[str]) -> int:
         turn = await caller.kept(f"/turns/{turn_id}")
         tokens = tokens_of(number)
         scripted = "".join(tokens[place % TOKENS] for place in range(len(text.split("w")) - 1))
-        lost += not (turn["state"] == "completed" and turn["output"] == text == scripted)
+        if not (turn["state"] == "completed" and turn["output"] == text == scripted):
+            lost += 1
+            say(
+                f"lost: {turn['state']}, {turn['error']}, kept …{(turn['output'] or '')[-60:]}, told …{text[-60:]}"
+            )
     return lost
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 from apps.chat import turns
 from apps.chat.models import OPEN_STATES, Turn, TurnState
 from apps.chat.owner import owner
-from apps.chat.stream import Record
+from apps.chat.taps import Record
 from somaagent.agent.events import TextDelta, TurnEvent, TurnStarted, decode
 from somaagent.agent.failures import is_retryable
 from somaagent.errors import Kind, SomaError, invalid

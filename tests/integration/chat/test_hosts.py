@@ -11,6 +11,7 @@ from django.utils import timezone
 import somaagent.celery  # noqa: F401 the sweep sends its messages to this application's broker
 from apps.chat import host, hosting, services, stream, tasks, turns
 from apps.chat.models import Turn, TurnState
+from apps.chat.taps import Record
 from apps.sessions import services as session_services
 from apps.sessions.models import Message
 from somaagent import valkey
@@ -54,8 +55,8 @@ def hosted(acme: Organisation, turn: Turn) -> None:
     run_coroutine(host.idle())
 
 
-def read(acme: Organisation, turn: Turn, after: int = 0) -> list[stream.Record]:
-    async def collected() -> list[stream.Record]:
+def read(acme: Organisation, turn: Turn, after: int = 0) -> list[Record]:
+    async def collected() -> list[Record]:
         events = await turns.follow(actor=acme.owner, turn_id=turn.id, after=after)
         return [record async for record in events if record is not None]
 
@@ -83,8 +84,8 @@ def test_the_sweep_hands_over_what_a_dead_host_left_and_a_worker_goes_on(acme):
     with tenant_scope(acme.tenant.id):
         claimed(turn, "a host that died")
         Turn.objects.filter(id=turn.id).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
-    run_coroutine(stream.append(turn.id, stream.Record(1, "turn.started", b"{}")))
-    run_coroutine(stream.append(turn.id, stream.Record(2, "text.delta", b'{"text": "aft"}')))
+    run_coroutine(stream.append(turn.id, Record(1, "turn.started", b"{}")))
+    run_coroutine(stream.append(turn.id, Record(2, "text.delta", b'{"text": "aft"}')))
     tasks.turns_sweep()
     assert now(acme, turn).state == TurnState.QUEUED
     hosted(acme, turn)
@@ -140,9 +141,9 @@ def test_a_host_that_lost_its_turn_cannot_write_its_events(acme):
     turn = waiting(acme, "say: hi")
 
     async def both() -> None:
-        await stream.append(turn.id, stream.Record(1, "turn.started", b"{}"))
-        await stream.append(turn.id, stream.Record(1, "turn.started", b"{}"))  # the same, sent again: no harm
-        await stream.append(turn.id, stream.Record(1, "text.delta", b"{}"))
+        await stream.append(turn.id, Record(1, "turn.started", b"{}"))
+        await stream.append(turn.id, Record(1, "turn.started", b"{}"))  # the same, sent again: no harm
+        await stream.append(turn.id, Record(1, "text.delta", b"{}"))
 
     with pytest.raises(stream.StreamLost):
         run_coroutine(both())

@@ -12,6 +12,7 @@ from django.conf import settings
 
 from apps.chat import completions, host, stream, tasks
 from apps.chat.models import Step, Turn, TurnState
+from apps.chat.taps import Record
 from apps.sessions import services as session_services
 from apps.sessions.models import ModelProfile, Protocol
 from somaagent.agent.events import ReasoningDelta, RunCompleted, StepCompleted
@@ -65,7 +66,7 @@ def answered(acme: Organisation, text: str) -> Turn:
         return Turn.objects.select_related("output_message").get(id=turn.id)
 
 
-def events_of(turn: Turn) -> list[stream.Record]:
+def events_of(turn: Turn) -> list[Record]:
     return run_coroutine(stream.read(turn.id, 0))
 
 
