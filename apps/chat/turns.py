@@ -122,13 +122,15 @@ def follow_turn(*, actor: Actor, turn: Turn, after: int) -> AsyncGenerator[Recor
 
 
 async def _events(actor: Actor, turn: Turn, after: int) -> AsyncGenerator[Record | None, None]:
-    last = None if stream.is_tapped(turn.id) else await _final_of(turn)
-    if last is None and turn.state not in OPEN_STATES:
-        for rebuilt in _rebuilt(turn, after):
-            yield rebuilt
-        return
-    if last is not None and last.sequence <= after:
-        return
+    if not stream.is_tapped(turn.id):
+        last = await stream.last(turn.id)
+        if last is None and turn.state not in OPEN_STATES:
+            for rebuilt in _rebuilt(turn, after):
+                yield rebuilt
+            return
+        if last is not None and last.final and last.sequence <= after:
+            return
+    # A turn whose row has ended may be about to tell its final event: that is waited for.
     async with aclosing(stream.follow(turn.id, after)) as records:
         async for record in records:
             if record is None and (ended := await _ended_unsaid(actor, turn)):

@@ -216,9 +216,7 @@ async def _finish_turns(caller: Caller, turns: list[str]) -> int:
         scripted = "".join(tokens[place % TOKENS] for place in range(len(text.split("w")) - 1))
         if not (turn["state"] == "completed" and turn["output"] == text == scripted):
             lost += 1
-            say(
-                f"lost: {turn['state']}, {turn['error']}, kept …{(turn['output'] or '')[-60:]}, told …{text[-60:]}"
-            )
+            say(f"lost: {turn['state']}, kept …{(turn['output'] or '')[-40:]}, told …{text[-40:]}")
     return lost
 
 

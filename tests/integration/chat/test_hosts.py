@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -10,6 +11,7 @@ from django.utils import timezone
 
 import somaagent.celery  # noqa: F401 the sweep sends its messages to this application's broker
 from apps.chat import host, hosting, services, stream, tasks, turns
+from apps.chat.hosting import Outcome
 from apps.chat.models import Turn, TurnState
 from apps.chat.taps import Record
 from apps.sessions import services as session_services
@@ -56,11 +58,12 @@ def hosted(acme: Organisation, turn: Turn) -> None:
 
 
 def read(acme: Organisation, turn: Turn, after: int = 0) -> list[Record]:
-    async def collected() -> list[Record]:
-        events = await turns.follow(actor=acme.owner, turn_id=turn.id, after=after)
-        return [record async for record in events if record is not None]
+    return run_coroutine(collected(acme, turn, after))
 
-    return run_coroutine(collected())
+
+async def collected(acme: Organisation, turn: Turn, after: int = 0) -> list[Record]:
+    events = await turns.follow(actor=acme.owner, turn_id=turn.id, after=after)
+    return [record async for record in events if record is not None]
 
 
 def now(acme: Organisation, turn: Turn) -> Turn:
@@ -135,6 +138,23 @@ def test_a_reader_whose_events_are_gone_is_told_and_gets_the_answer(acme):
     trimmed, last = read(acme, turn, after=2)
     assert trimmed.type == turns.TRIMMED
     assert (last.sequence, last.type, last.values()) == (final.sequence, "turn.completed", final.values())
+
+
+def test_a_reader_who_comes_between_the_turns_end_and_its_final_event_misses_nothing(acme):
+    turn = waiting(acme, "say: all of it")
+    with tenant_scope(acme.tenant.id):
+        work = taken(turn, "a host that is slow to tell")
+        performed(hosting.turn_finish(work=work, outcome=Outcome(TurnState.COMPLETED, "all", Usage(), 3)))
+
+    async def between() -> list[Record]:
+        await stream.append(turn.id, Record(1, "turn.started", b"{}"), Record(2, "text.delta", b"{}"))
+        reading = asyncio.create_task(collected(acme, turn))
+        await asyncio.sleep(0.3)
+        await stream.append(turn.id, Record(3, "turn.completed", b"{}"))
+        return await reading
+
+    events = run_coroutine(between())
+    assert [event.type for event in events] == ["turn.started", "text.delta", "turn.completed"]
 
 
 def test_a_host_that_lost_its_turn_cannot_write_its_events(acme):
