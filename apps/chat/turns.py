@@ -122,15 +122,11 @@ def follow_turn(*, actor: Actor, turn: Turn, after: int) -> AsyncGenerator[Recor
 
 
 async def _events(actor: Actor, turn: Turn, after: int) -> AsyncGenerator[Record | None, None]:
-    if not stream.is_tapped(turn.id):
-        last = await stream.last(turn.id)
-        if last is None and turn.state not in OPEN_STATES:
-            for rebuilt in _rebuilt(turn, after):
-                yield rebuilt
-            return
-        if last is not None and last.final and last.sequence <= after:
-            return
-    # A turn whose row has ended may be about to tell its final event: that is waited for.
+    over = None if stream.is_tapped(turn.id) else await _over(turn, after)
+    if over is not None:
+        for record in over:
+            yield record
+        return
     async with aclosing(stream.follow(turn.id, after)) as records:
         async for record in records:
             if record is None and (ended := await _ended_unsaid(actor, turn)):
@@ -141,6 +137,17 @@ async def _events(actor: Actor, turn: Turn, after: int) -> AsyncGenerator[Record
                 yield Record(record.sequence - 1, TRIMMED, orjson.dumps({"first": record.sequence}))
             after = record.sequence if record else after
             yield record
+
+
+async def _over(turn: Turn, after: int) -> list[Record] | None:
+    """What is left to tell of a turn that has told its end, or whose events are gone; None: follow it.
+
+    One whose row has ended and whose events are there is about to tell its final one.
+    """
+    last = await stream.last(turn.id)
+    if last is None and turn.state not in OPEN_STATES:
+        return _rebuilt(turn, after)
+    return [] if last is not None and last.final and last.sequence <= after else None
 
 
 async def _final_of(turn: Turn) -> Record | None:
