@@ -124,8 +124,8 @@ def follow_turn(*, actor: Actor, turn: Turn, after: int) -> AsyncGenerator[Recor
 async def _events(actor: Actor, turn: Turn, after: int) -> AsyncGenerator[Record | None, None]:
     over = None if stream.is_tapped(turn.id) else await _over(turn, after)
     if over is not None:
-        for record in over:
-            yield record
+        for left in over:
+            yield left
         return
     async with aclosing(stream.follow(turn.id, after)) as records:
         async for record in records:
