@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import requests
 
@@ -25,6 +26,7 @@ from tests.stack import PROJECT_ROOT, RunningStack, foreign_environment
 InDatabase = Callable[[Callable[[], Any]], Any]
 
 _READY_SECONDS = 60.0
+FIRST = UUID("00000000-0000-7000-8000-000000000001")
 _numbers = itertools.count(1)
 
 
@@ -181,13 +183,15 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 def _first_rows(model: Model) -> Person:
     """A tenant, its operator, and an agent whose model is the scripted one. Needs Django."""
-    from apps.admin.services import platform_seed  # noqa: PLC0415 - Django is not configured before
+    from apps.admin.services import FIRST_TENANT, platform_seed  # noqa: PLC0415 - Django is not configured before
     from apps.sessions import services as sessions  # noqa: PLC0415 - as above
     from somaagent.tenancy.models import Tenant  # noqa: PLC0415 - as above
     from somaagent.tenancy.scope import tenant_scope  # noqa: PLC0415 - as above
 
+    # The platform's first, whichever tenants other stories left before.
+    Tenant.objects.get_or_create(id=FIRST, defaults={"slug": FIRST_TENANT, "name": "My organisation"})
     platform_seed(local_model_url=None)
-    tenant = Tenant.objects.order_by("id")[0]
+    tenant = Tenant.objects.get(id=FIRST)
     with tenant_scope(tenant.id):
         profile = sessions.model_profile_ensure(
             tenant_id=tenant.id,

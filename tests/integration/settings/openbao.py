@@ -72,7 +72,7 @@ class OpenBao:
 
     def client(self, token: str | None = None) -> hvac.Client:
         token = self.operator_token_file.read_text() if token is None else token
-        return hvac.Client(url=self.address, token=token, verify=self._verify, timeout=10)
+        return hvac.Client(url=self.address, token=token, verify=self._verify, timeout=60)
 
     def _health(self) -> int | None:
         try:
