@@ -228,8 +228,6 @@ def long_session(acme, length):
 
 def test_ten_thousand_messages_cost_no_more_than_ten(acme):
     short, long = long_session(acme, 10), long_session(acme, 10_000)
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE agent_sessions_message")
 
     def read(session):
         with CaptureQueriesContext(connection) as queries:

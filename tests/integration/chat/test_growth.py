@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ from apps.sessions import api as sessions_api
 from apps.sessions import services as sessions
 from apps.sessions.models import Message, Session
 from apps.sessions.schemas import SessionOut
+from somaagent.tenancy.models import Tenant
 from somaagent.tenancy.scope import tenant_scope
 from somaagent.web.pagination import PAGE_SIZE, PageQuery
 from tests.factories import Organisation, organisation, user_of
@@ -37,14 +38,28 @@ BIG = ("agent_sessions_session", "agent_sessions_message", "chat_turn")
 
 
 @pytest.fixture
-def acme(clean_tables):
+def acme(few_rows):
     return organisation()
 
 
 @pytest.fixture
-def neighbour(clean_tables):
+def neighbour(few_rows):
     """Another organisation, which shares the tables."""
     return organisation("neighbour")
+
+
+@pytest.fixture
+def few_rows(stack: RunningStack, transactional_db: None) -> Iterator[None]:
+    """Takes the rows of the story's tenants away again: every other story would read past them."""
+    before = list(Tenant.objects.values_list("id", flat=True))
+    yield
+    with stack.superuser() as superuser:
+        superuser.execute(
+            "SET session_replication_role = replica"
+        )  # whole tenants go: nothing is left to refer
+        for table in BIG:
+            superuser.execute(f"DELETE FROM {table} WHERE tenant_id <> ALL(%s)", [before])
+            superuser.execute(f"VACUUM (ANALYZE) {table}")
 
 
 def conversation(who: Organisation, turns: int) -> Session:
