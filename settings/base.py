@@ -65,6 +65,7 @@ INSTALLED_APPS = [
     "django_prometheus",
     "somaagent.tenancy",
     "apps.sessions",
+    "apps.tools",
     "apps.chat",
 ]
 # For both lanes of the gateway; what a new one needs for the lane of coroutines: somaagent/web/chain.py.

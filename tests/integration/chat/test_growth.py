@@ -54,11 +54,10 @@ def few_rows(stack: RunningStack, transactional_db: None) -> Iterator[None]:
     before = list(Tenant.objects.values_list("id", flat=True))
     yield
     with stack.superuser() as superuser:
-        superuser.execute(
-            "SET session_replication_role = replica"
-        )  # whole tenants go: nothing is left to refer
+        # Whole tenants go: nothing is left to refer to them.
+        superuser.execute("SET session_replication_role = replica")
         for table in BIG:
-            superuser.execute(f"DELETE FROM {table} WHERE tenant_id <> ALL(%s)", [before])
+            superuser.execute(f"DELETE FROM {table} WHERE tenant_id <> ALL(%s)", [before])  # noqa: S608 ours
             superuser.execute(f"VACUUM (ANALYZE) {table}")
 
 
