@@ -15,8 +15,8 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from apps.sessions import statements as sessions
-from somaagent.agent.events import StepCompleted
 from somaagent.agent.messages import Usage
+from somaagent.agent.step_events import StepCompleted
 from somaagent.tenancy.fields import uuid7
 from somaagent.tenancy.scripts import Script, together
 

@@ -13,8 +13,9 @@ import structlog
 from django.http import StreamingHttpResponse
 
 from somaagent.agent.content import Reasoning
-from somaagent.agent.events import AgentEvent, ReasoningDelta, RunCompleted, StepCompleted, TextDelta
+from somaagent.agent.events import AgentEvent, ReasoningDelta, RunCompleted, TextDelta
 from somaagent.agent.messages import ToolCall, Usage
+from somaagent.agent.step_events import StepCompleted
 from somaagent.errors import SomaError
 from somaagent.observability import metrics
 from somaagent.tenancy.fields import uuid7

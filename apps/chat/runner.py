@@ -26,7 +26,6 @@ from somaagent.agent.events import (
     AgentEvent,
     ContextCompacted,
     RunCompleted,
-    StepCompleted,
     TextDelta,
     TurnCancelled,
     TurnCompleted,
@@ -38,6 +37,7 @@ from somaagent.agent.limits import Limits
 from somaagent.agent.loop import run
 from somaagent.agent.messages import NOTHING_USED
 from somaagent.agent.ports import ModelSettings
+from somaagent.agent.step_events import StepAnswered, StepCompleted
 from somaagent.agent.toolsets import EmptyToolset
 from somaagent.errors import SomaError
 from somaagent.observability import metrics
@@ -169,7 +169,7 @@ class _Host:
             return
         if not await self._keep(event):
             raise stream.StreamLost(str(self.work.turn_id))
-        if not isinstance(event, RunCompleted):
+        if not isinstance(event, RunCompleted | StepAnswered):
             await self._emit(event)
 
     async def _begin(self) -> None:

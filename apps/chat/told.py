@@ -10,8 +10,8 @@ from uuid import UUID
 import orjson
 
 from somaagent.agent.content import File, Image, Part, Text
-from somaagent.agent.events import StepCompleted
 from somaagent.agent.messages import ModelMessage, Role, ToolCall
+from somaagent.agent.step_events import StepCompleted
 from somaagent.tenancy.scripts import Script
 
 from . import statements

@@ -11,8 +11,8 @@ from uuid import UUID
 from django.conf import settings
 from django.utils import timezone
 
-from somaagent.agent.events import StepCompleted
 from somaagent.agent.messages import ModelMessage
+from somaagent.agent.step_events import StepCompleted
 
 from .requests import Request
 

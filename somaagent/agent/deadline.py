@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from typing import TypeVar
 
-from somaagent.agent.events import ToolFinished
 from somaagent.agent.limits import took_too_long
 from somaagent.agent.ports import ModelChunk
+
+T = TypeVar("T")
 
 
 class Deadline:
@@ -29,7 +31,7 @@ class Deadline:
                     raise took_too_long(self._seconds) from None
                 raise
 
-    async def first(self, tasks: set[asyncio.Task[ToolFinished]]) -> set[asyncio.Task[ToolFinished]]:
+    async def first(self, tasks: Iterable[asyncio.Task[T]]) -> set[asyncio.Task[T]]:
         """The tasks that are done, at least one."""
         left = None if self._at is None else max(0.0, self._at - asyncio.get_running_loop().time())
         done, _ = await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)

@@ -8,7 +8,15 @@ from typing import Any, ClassVar, Self
 
 from somaagent.agent.context import Covers
 from somaagent.agent.failures import is_retryable
-from somaagent.agent.messages import ModelMessage, ToolCall, Usage
+from somaagent.agent.messages import Usage
+from somaagent.agent.step_events import (
+    ApprovalAnswered,
+    ApprovalRequired,
+    StepAnswered,
+    StepCompleted,
+    ToolFinished,
+    ToolStarted,
+)
 from somaagent.errors import SomaError
 
 
@@ -78,47 +86,6 @@ class ReasoningDelta:
 
 
 @dataclass(frozen=True, slots=True)
-class ToolStarted:
-    """A tool call is about to run: whoever persists it does so before the next event is asked for."""
-
-    type: ClassVar[str] = "tool.started"
-    step: int
-    call: ToolCall
-
-    def data(self) -> dict[str, Any]:
-        return {"step": self.step, "call": self.call.data()}
-
-    @classmethod
-    def from_data(cls, data: Mapping[str, Any]) -> Self:
-        return cls(data["step"], ToolCall.from_data(data["call"]))
-
-
-@dataclass(frozen=True, slots=True)
-class ToolFinished:
-    """A tool call ended, well or (``is_error``) badly."""
-
-    type: ClassVar[str] = "tool.finished"
-    step: int
-    call_id: str
-    name: str
-    text: str
-    is_error: bool = False
-
-    def data(self) -> dict[str, Any]:
-        return {
-            "step": self.step,
-            "call_id": self.call_id,
-            "name": self.name,
-            "text": self.text,
-            "is_error": self.is_error,
-        }
-
-    @classmethod
-    def from_data(cls, data: Mapping[str, Any]) -> Self:
-        return cls(data["step"], data["call_id"], data["name"], data["text"], data["is_error"])
-
-
-@dataclass(frozen=True, slots=True)
 class ContextCompacted:
     """Older messages no longer fit, and a summary stands in their place from now on.
 
@@ -162,54 +129,6 @@ class ContextCompacted:
 
 
 @dataclass(frozen=True, slots=True)
-class StepCompleted:
-    """A model call and all its tool calls are done.
-
-    ``message`` is what the model said and ``results`` the tools' messages in the order of its calls: what the
-    next step, here or on another host, needs to go on. ``profile`` is the model profile that answered; empty
-    in steps that were kept before it was written down. ``ratio`` is how many tokens its server counted for
-    each that we guessed.
-    """
-
-    type: ClassVar[str] = "step.completed"
-    step: int
-    message: ModelMessage
-    results: tuple[ModelMessage, ...]
-    usage: Usage
-    finish_reason: str
-    profile: str = ""
-    ratio: float = 1.0
-
-    @property
-    def text(self) -> str:
-        return self.message.text
-
-    def data(self) -> dict[str, Any]:
-        return {
-            "step": self.step,
-            "text": self.text,
-            "message": self.message.data(),
-            "results": [result.data() for result in self.results],
-            "usage": self.usage.data(),
-            "finish_reason": self.finish_reason,
-            "profile": self.profile,
-            "ratio": self.ratio,
-        }
-
-    @classmethod
-    def from_data(cls, data: Mapping[str, Any]) -> Self:
-        return cls(
-            data["step"],
-            ModelMessage.from_data(data["message"]),
-            tuple(ModelMessage.from_data(result) for result in data["results"]),
-            Usage.from_data(data["usage"]),
-            data["finish_reason"],
-            data.get("profile", ""),
-            data.get("ratio", 1.0),
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class RunCompleted:
     """The engine's last event: the final answer, and what all steps together used."""
 
@@ -224,6 +143,36 @@ class RunCompleted:
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
         return cls(data["text"], Usage.from_data(data["usage"]), data["finish_reason"])
+
+
+@dataclass(frozen=True, slots=True)
+class RunPaused:
+    """The engine's last event where calls wait for approval: with the answers, the run goes on."""
+
+    type: ClassVar[str] = "run.paused"
+    step: int
+
+    def data(self) -> dict[str, Any]:
+        return {"step": self.step}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        return cls(data["step"])
+
+
+@dataclass(frozen=True, slots=True)
+class TurnAwaitingApproval:
+    """Nobody runs the turn until somebody answers; at ``expires_at`` (ISO 8601) it goes on without."""
+
+    type: ClassVar[str] = "turn.awaiting_approval"
+    expires_at: str
+
+    def data(self) -> dict[str, Any]:
+        return {"expires_at": self.expires_at}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        return cls(data["expires_at"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,12 +233,23 @@ AgentEvent = (
     | ContextCompacted
     | TextDelta
     | ReasoningDelta
+    | StepAnswered
+    | ApprovalRequired
     | ToolStarted
     | ToolFinished
     | StepCompleted
+    | RunPaused
     | RunCompleted
 )
-TurnEvent = AgentEvent | TurnStarted | TurnCompleted | TurnFailed | TurnCancelled
+TurnEvent = (
+    AgentEvent
+    | TurnStarted
+    | ApprovalAnswered
+    | TurnAwaitingApproval
+    | TurnCompleted
+    | TurnFailed
+    | TurnCancelled
+)
 
 _BY_NAME: dict[str, type[TurnEvent]] = {
     event.type: event
@@ -299,10 +259,15 @@ _BY_NAME: dict[str, type[TurnEvent]] = {
         ContextCompacted,
         TextDelta,
         ReasoningDelta,
+        StepAnswered,
+        ApprovalRequired,
+        ApprovalAnswered,
         ToolStarted,
         ToolFinished,
         StepCompleted,
+        RunPaused,
         RunCompleted,
+        TurnAwaitingApproval,
         TurnCompleted,
         TurnFailed,
         TurnCancelled,

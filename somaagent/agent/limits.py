@@ -11,11 +11,14 @@ from somaagent.errors import Kind, SomaError
 @dataclass(frozen=True, slots=True)
 class Limits:
     """``max_steps`` model calls, ``max_output_chars`` written by the model over the whole run (text,
-    reasoning and tool arguments), ``seconds`` from the first step to the last (``None``: no limit)."""
+    reasoning and tool arguments), ``seconds`` from the first step to the last (``None``: no limit);
+    ``max_calls`` of tools in a step, ``max_failed_steps`` in a row in which no call came to a result."""
 
     max_steps: int = 20
     max_output_chars: int = 400_000
     seconds: float | None = 600.0
+    max_calls: int = 16
+    max_failed_steps: int = 5
 
 
 def too_many_steps(limit: int) -> SomaError:
@@ -23,6 +26,15 @@ def too_many_steps(limit: int) -> SomaError:
         Kind.TOO_LARGE,
         "step_limit",
         f"The agent came to no answer in {limit} steps. Ask for less at once, or raise its step limit.",
+    )
+
+
+def too_many_failures(limit: int) -> SomaError:
+    return SomaError(
+        Kind.UPSTREAM,
+        "tool_failures",
+        f"In {limit} steps after another no call of a tool came to a result, and the agent kept trying. The "
+        "calls say why; ask for something else, or have an operator look at the agent's tools.",
     )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from somaagent.agent.calls import StepCalls, with_own_ids
 from somaagent.agent.content import Reasoning
 from somaagent.agent.context import Context, Window
 from somaagent.agent.deadline import Deadline
@@ -15,14 +15,12 @@ from somaagent.agent.events import (
     ContextCompacted,
     ReasoningDelta,
     RunCompleted,
-    StepCompleted,
+    RunPaused,
     StepStarted,
     TextDelta,
-    ToolFinished,
-    ToolStarted,
 )
 from somaagent.agent.failures import TOO_LONG, ModelError, cut_off
-from somaagent.agent.limits import Limits, too_many_steps, too_much_output
+from somaagent.agent.limits import Limits, too_many_failures, too_many_steps, too_much_output
 from somaagent.agent.messages import NOTHING_USED, ModelMessage, ToolCall, Usage
 from somaagent.agent.ports import (
     ChatModel,
@@ -30,13 +28,19 @@ from somaagent.agent.ports import (
     ModelSettings,
     ReasoningChunk,
     TextChunk,
-    ToolResult,
     ToolSchema,
     Toolset,
 )
+from somaagent.agent.step_events import StepAnswered, StepCompleted, ToolFinished
 from somaagent.agent.summaries import summarise
-from somaagent.agent.toolsets import ValidatedToolset
-from somaagent.errors import SomaError
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A step that was cut short, or waits for approval: what its model said, and the results so far."""
+
+    answered: StepAnswered
+    finished: tuple[ToolFinished, ...] = ()
 
 
 async def run(
@@ -48,17 +52,20 @@ async def run(
     limits: Limits,
     caller_tools: Sequence[ToolSchema] = (),
     done: int = 0,
+    begun: Begun | None = None,
     window: Window | None = None,
     summary: str = "",
 ) -> AsyncGenerator[AgentEvent, None]:
-    """The events of a run, ``RunCompleted`` last.
+    """The events of a run, ``RunCompleted`` last, or ``RunPaused`` where calls wait for approval.
 
+    ``toolset`` judges each call before it runs, and is the one to say whether it names a tool at all.
     ``caller_tools`` are shown to the model and run by the caller: a step that asks for one of them ends the
     run, none of its calls is run here, and they stand in the message of its ``StepCompleted``.
 
     ``messages`` may end anywhere that a model can go on from: a run that was cut short goes on when the
-    messages of its ``StepCompleted`` events are given again, with their number as ``done``. Raises
-    ``SomaError``: the model's failures as they are, or ``step_limit``, ``output_limit``, ``turn_timeout``.
+    messages of its ``StepCompleted`` events are given again, with their number as ``done``; ``begun`` is the
+    step after those, where it was. Raises ``SomaError``: the model's failures as they are, or ``step_limit``,
+    ``output_limit``, ``tool_failures``, ``turn_timeout``.
 
     With a ``window``, messages that no longer fit are summarised by the same model, the oldest first; where
     its server refuses a request as too long, it is asked once more with less. ``summary`` is of what was said
@@ -66,23 +73,27 @@ async def run(
     ``summary_failed``.
     Closing the generator stops the model and the tools at once.
     """
-    checked = ValidatedToolset(toolset)
-    tools = (*checked.schemas(), *caller_tools)
+    tools = (*toolset.schemas(), *caller_tools)
     state = _Run(
         model,
-        checked,
+        toolset,
         tuple(caller_tools),
         settings,
         limits,
         Deadline(limits.seconds),
         Context(messages, tools=tools, window=window, summary=summary),
+        {call.id for message in messages for call in message.tool_calls},
     )
     used = NOTHING_USED
     for number in range(done + 1, limits.max_steps + 1):
-        step = _Step(number)
+        step = _Step(number) if begun is None else _Step.of(begun)
         async with aclosing(state.step(step)) as events:
             async for event in events:
                 yield event
+        if step.waiting:
+            yield RunPaused(number)
+            return
+        begun = None
         used += step.used
         if not step.calls or state.hands_back(step):
             yield RunCompleted("".join(step.text), used, step.reason)
@@ -103,6 +114,25 @@ class _Step:
     summaries: Usage = NOTHING_USED
     ratio: float = 1.0
     reasoning: tuple[Reasoning, ...] = ()
+    finished: tuple[ToolFinished, ...] = ()
+    begun: bool = False
+    waiting: bool = False
+
+    @classmethod
+    def of(cls, begun: Begun) -> _Step:
+        said = begun.answered
+        return cls(
+            said.step,
+            [said.message.text],
+            list(said.message.tool_calls),
+            said.usage,
+            said.finish_reason,
+            said.profile,
+            ratio=said.ratio,
+            reasoning=said.message.reasoning,
+            finished=begun.finished,
+            begun=True,
+        )
 
     def message(self) -> ModelMessage:
         text, calls = "".join(self.text), tuple(self.calls)
@@ -111,6 +141,9 @@ class _Step:
     @property
     def used(self) -> Usage:
         return self.summaries + self.usage
+
+    def answered(self) -> StepAnswered:
+        return StepAnswered(self.number, self.message(), self.used, self.reason, self.profile, self.ratio)
 
     def completed(self, results: tuple[ModelMessage, ...]) -> StepCompleted:
         return StepCompleted(
@@ -121,31 +154,45 @@ class _Step:
 @dataclass(slots=True)
 class _Run:
     model: ChatModel
-    toolset: ValidatedToolset
+    toolset: Toolset
     caller_tools: tuple[ToolSchema, ...]
     settings: ModelSettings
     limits: Limits
     deadline: Deadline
     context: Context
+    call_ids: set[str]
     written: int = 0
+    failed_steps: int = 0
 
     async def step(self, step: _Step) -> AsyncGenerator[AgentEvent, None]:
-        yield StepStarted(step.number)
-        async with aclosing(self._answer(step)) as answer:
-            async for told in answer:
-                yield told
-        if self.hands_back(step):
+        if not step.begun:
+            yield StepStarted(step.number)
+            async with aclosing(self._answer(step)) as answer:
+                async for told in answer:
+                    yield told
+        if not step.calls or self.hands_back(step):
             yield step.completed(())
             return
-        results: dict[str, ToolFinished] = {}
-        async with aclosing(self._call_tools(step)) as events:
+        calls = StepCalls(
+            self.toolset,
+            self.deadline,
+            step.answered(),
+            self.limits.max_calls,
+            {finished.call_id: finished for finished in step.finished},
+        )
+        async with aclosing(calls.events()) as events:
             async for event in events:
-                if isinstance(event, ToolFinished):
-                    results[event.call_id] = event
                 yield event
-        replies = tuple(_reply(results[call.id]) for call in step.calls)
-        self.context.add(step.message(), *replies)
-        yield step.completed(replies)
+        step.waiting = calls.waiting
+        if not step.waiting:
+            self.context.add(step.message(), *calls.results())
+            yield step.completed(calls.results())
+            self._judge_failures(calls)
+
+    def _judge_failures(self, calls: StepCalls) -> None:
+        self.failed_steps = self.failed_steps + 1 if calls.failed() else 0
+        if self.failed_steps >= self.limits.max_failed_steps:
+            raise too_many_failures(self.limits.max_failed_steps)
 
     def hands_back(self, step: _Step) -> bool:
         """Whether the step asks for what only the caller can run."""
@@ -218,6 +265,8 @@ class _Run:
                     step.calls.append(chunk.call)
         if not step.reason:
             raise cut_off()
+        step.calls = with_own_ids(step.calls, step.number, self.call_ids)
+        self.call_ids.update(call.id for call in step.calls)
         self.context.learn(step.usage.input_tokens)
         step.ratio = self.context.ratio
 
@@ -225,31 +274,3 @@ class _Run:
         self.written += characters
         if self.written > self.limits.max_output_chars:
             raise too_much_output(self.limits.max_output_chars)
-
-    async def _call_tools(self, step: _Step) -> AsyncGenerator[AgentEvent, None]:
-        """Announces all calls of the step, then runs them side by side."""
-        for call in step.calls:
-            yield ToolStarted(step.number, call)
-        running = {asyncio.create_task(self._call(step.number, call)) for call in step.calls}
-        try:
-            while running:
-                for task in await self.deadline.first(running):
-                    running.discard(task)
-                    yield task.result()
-        finally:
-            for task in running:
-                task.cancel()
-            if running:
-                await asyncio.wait(running)
-
-    async def _call(self, number: int, call: ToolCall) -> ToolFinished:
-        try:
-            result = await self.toolset.call(call)
-        except SomaError as error:
-            result = ToolResult(error.message, is_error=True)
-        return ToolFinished(number, call.id, call.name, result.text, result.is_error)
-
-
-def _reply(finished: ToolFinished) -> ModelMessage:
-    text = f"Error: {finished.text}" if finished.is_error else finished.text
-    return ModelMessage("tool", text, tool_call_id=finished.call_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 
 from somaagent.agent.content import Reasoning
@@ -81,12 +82,52 @@ class ToolSchema:
     strict: bool | None = None
 
 
+class Outcome(StrEnum):
+    """How a tool call ended. All but ``ok`` come with a reason in place of a result.
+
+    ``refused``: it never ran (no such tool, arguments that do not fit, policy); ``denied``: somebody said no;
+    ``expired``: nobody said anything in time; ``cut_short``: its host died, and it may have taken effect.
+    """
+
+    OK = "ok"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    REFUSED = "refused"
+    DENIED = "denied"
+    EXPIRED = "expired"
+    CUT_SHORT = "cut_short"
+
+
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a tool call gave, as text for the model. With ``is_error`` the text is the reason."""
+    """What a tool call gave, as text for the model; with another outcome than ``ok``, the reason."""
 
     text: str
-    is_error: bool = False
+    outcome: Outcome = Outcome.OK
+
+
+class Action(StrEnum):
+    """What becomes of a call: it runs, it does not, or somebody is asked."""
+
+    RUN = "run"
+    REFUSE = "refuse"
+    ASK = "ask"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a toolset says of a call before it runs, and why.
+
+    ``call`` is what would run. ``outcome`` is that of a refused call. ``risk``, for who is asked: a word of
+    the tool's. ``decision`` names the policy's decision, where there was one.
+    """
+
+    action: Action
+    call: ToolCall
+    reason: str = ""
+    outcome: Outcome = Outcome.REFUSED
+    risk: str = ""
+    decision: str = ""
 
 
 class ChatModel(Protocol):
@@ -104,11 +145,19 @@ class ChatModel(Protocol):
 
 
 class Toolset(Protocol):
-    """Tools that a run may call. ``call`` raises ``SomaError`` for a failure that the model may be told."""
+    """Tools that a run may call. Each call is judged, and called if the verdict is to run it."""
 
     def schemas(self) -> Sequence[ToolSchema]: ...
 
-    async def call(self, call: ToolCall) -> ToolResult: ...
+    async def judge(self, call: ToolCall) -> Verdict:
+        """What may become of the call. It may be asked again, here or on another host."""
+        return Verdict(Action.RUN, call)
+
+    async def call(self, call: ToolCall) -> ToolResult:
+        """Runs the call that a verdict let through. Raises ``SomaError`` for a failure that the model may be
+        told.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)

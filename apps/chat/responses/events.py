@@ -12,16 +12,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from somaagent.agent.events import (
-    StepCompleted,
-    TextDelta,
-    TurnCancelled,
-    TurnCompleted,
-    TurnEvent,
-    TurnFailed,
-    TurnStarted,
-)
+from somaagent.agent.events import TextDelta, TurnCancelled, TurnCompleted, TurnEvent, TurnFailed, TurnStarted
 from somaagent.agent.messages import ToolCall, Usage
+from somaagent.agent.step_events import StepCompleted
 
 from .ids import output_id
 from .output import INCOMPLETE, Output, call_item, message_item, text_part

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from somaagent.agent.events import StepCompleted
 from somaagent.agent.messages import ToolCall, Usage
+from somaagent.agent.step_events import StepCompleted
 
 from .ids import output_id
 

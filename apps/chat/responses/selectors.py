@@ -14,8 +14,8 @@ from apps.chat.requests import request_of
 from apps.chat.told import Said
 from apps.sessions import selectors as sessions
 from apps.sessions import statements
-from somaagent.agent.events import StepCompleted
 from somaagent.agent.messages import Usage
+from somaagent.agent.step_events import StepCompleted
 from somaagent.errors import SomaError, invalid
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.scripts import Row, Script, performed

@@ -18,8 +18,8 @@ from apps.chat.schedules import runs
 from apps.chat.schedules import services as schedules
 from apps.chat.webhooks.models import every_event
 from apps.chat.webhooks.services import webhook_create
-from somaagent.agent.events import StepCompleted
 from somaagent.agent.messages import ModelMessage, Usage
+from somaagent.agent.step_events import StepCompleted
 from somaagent.tenancy.scope import tenant_scope
 from somaagent.tenancy.scripts import performed
 from tests.factories import key_of, organisation, person, submitted, taken, user_of

@@ -15,8 +15,8 @@ from apps.chat.models import Step, Turn, TurnState
 from apps.chat.schemas import TurnOut
 from apps.sessions import services as session_services
 from apps.sessions.models import ModelProfile
-from somaagent.agent.events import StepCompleted
 from somaagent.agent.messages import ModelMessage, ToolCall, Usage
+from somaagent.agent.step_events import StepCompleted
 from somaagent.background import run_coroutine
 from somaagent.tenancy.scope import tenant_scope
 from somaagent.tenancy.scripts import performed

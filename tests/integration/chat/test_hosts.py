@@ -17,8 +17,8 @@ from apps.chat.taps import Record
 from apps.sessions import services as session_services
 from apps.sessions.models import Message
 from somaagent import valkey
-from somaagent.agent.events import StepCompleted
 from somaagent.agent.messages import ModelMessage, Usage
+from somaagent.agent.step_events import StepCompleted
 from somaagent.background import run_coroutine
 from somaagent.tenancy.scope import tenant_scope
 from somaagent.tenancy.scripts import performed

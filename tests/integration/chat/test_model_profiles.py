@@ -15,9 +15,10 @@ from apps.chat.models import Step, Turn, TurnState
 from apps.chat.taps import Record
 from apps.sessions import services as session_services
 from apps.sessions.models import ModelProfile, Protocol
-from somaagent.agent.events import ReasoningDelta, RunCompleted, StepCompleted
+from somaagent.agent.events import ReasoningDelta, RunCompleted
 from somaagent.agent.messages import ModelMessage
 from somaagent.agent.ports import ModelSettings, ToolSchema
+from somaagent.agent.step_events import StepCompleted
 from somaagent.background import run_coroutine
 from somaagent.tenancy.scope import tenant_scope
 from tests import model_server

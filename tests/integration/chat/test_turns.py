@@ -15,8 +15,8 @@ from apps.chat.services import Submitted
 from apps.sessions import selectors as session_selectors
 from apps.sessions import services as session_services
 from apps.sessions.models import Message
-from somaagent.agent.events import StepCompleted
 from somaagent.agent.messages import ModelMessage, Usage
+from somaagent.agent.step_events import StepCompleted
 from somaagent.errors import SomaError
 from somaagent.tenancy.idempotency import Idempotency
 from somaagent.tenancy.scope import tenant_scope

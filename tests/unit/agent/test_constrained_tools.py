@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from somaagent.agent.events import AgentEvent, RunCompleted, StepCompleted, TextDelta
+from somaagent.agent.events import AgentEvent, RunCompleted, TextDelta
 from somaagent.agent.limits import Limits
 from somaagent.agent.loop import run
 from somaagent.agent.messages import ModelMessage, ToolCall
@@ -25,7 +25,9 @@ from somaagent.agent.ports import (
     ToolCallChunk,
     ToolResult,
     ToolSchema,
+    Toolset,
 )
+from somaagent.agent.step_events import StepCompleted
 from somaagent.errors import SomaError
 from tests.unit.agent.conftest import Bench, finish_of, text_of
 from tests.unit.agent.raw import raw_server, speak
@@ -45,7 +47,7 @@ CALL = json.dumps({"name": "calculator", "arguments": {"a": 2, "b": 3}})
 PLAIN = ModelSettings()
 
 
-class Calculator:
+class Calculator(Toolset):
     def __init__(self) -> None:
         self.sums: list[int] = []
 

@@ -13,7 +13,7 @@ import pytest
 
 from somaagent.agent import tokens
 from somaagent.agent.context import Context, Window
-from somaagent.agent.events import AgentEvent, ContextCompacted, RunCompleted, StepCompleted
+from somaagent.agent.events import AgentEvent, ContextCompacted, RunCompleted
 from somaagent.agent.limits import Limits
 from somaagent.agent.loop import run
 from somaagent.agent.messages import ModelMessage, ToolCall, Usage
@@ -22,6 +22,7 @@ from somaagent.agent.models.fallback import Candidate, FallbackModel
 from somaagent.agent.models.openai_compatible import OpenAICompatible
 from somaagent.agent.ports import ChatModel, ModelSettings, ToolResult, ToolSchema, Toolset
 from somaagent.agent.prices import Prices
+from somaagent.agent.step_events import StepCompleted
 from somaagent.agent.toolsets import EmptyToolset
 from somaagent.errors import SomaError
 from tests.unit.agent.conftest import Bench
@@ -37,7 +38,7 @@ def bench(bench: Bench, request: pytest.FixtureRequest) -> Bench:
     return replace(bench, adapter=request.param)
 
 
-class Library:
+class Library(Toolset):
     """A tool that answers at length, and never forgets to say on which page it found it."""
 
     def schemas(self) -> Sequence[ToolSchema]:

@@ -15,11 +15,8 @@ from somaagent.agent.events import (
     AgentEvent,
     ContextCompacted,
     RunCompleted,
-    StepCompleted,
     StepStarted,
     TextDelta,
-    ToolFinished,
-    ToolStarted,
     TurnCancelled,
     TurnCompleted,
     TurnEvent,
@@ -30,6 +27,8 @@ from somaagent.agent.events import (
 )
 from somaagent.agent.failures import cut_off, refused_key
 from somaagent.agent.messages import ModelMessage, ToolCall, Usage
+from somaagent.agent.ports import Outcome
+from somaagent.agent.step_events import StepCompleted, ToolFinished, ToolStarted
 
 CALL = ToolCall("call_0", "boil", "{}")
 USAGE = Usage(10, 4, 3, 1) + Usage(1, 1, 1, 1)
@@ -39,7 +38,7 @@ EVERY_EVENT: list[TurnEvent] = [
     StepStarted(1),
     TextDelta("Grüezi\n"),
     ToolStarted(1, CALL),
-    ToolFinished(1, "call_0", "boil", "hot", is_error=True),
+    ToolFinished(1, "call_0", "boil", "hot", Outcome.FAILED),
     StepCompleted(1, SAID, (ModelMessage("tool", "hot", tool_call_id="call_0"),), USAGE, "tool_calls"),
     StepCompleted(2, SAID, (), Usage(1, 0, 1, 0, Decimal("0.0000125")), "stop", "gpt", 0.8),
     ContextCompacted(2, "conversation", 14, "Boil it.", 4000, 900, USAGE),

@@ -10,15 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from somaagent.agent.events import (
-    AgentEvent,
-    RunCompleted,
-    StepCompleted,
-    StepStarted,
-    TextDelta,
-    ToolFinished,
-    ToolStarted,
-)
+from somaagent.agent.events import AgentEvent, RunCompleted, StepStarted, TextDelta
 from somaagent.agent.limits import Limits
 from somaagent.agent.loop import run
 from somaagent.agent.messages import ModelMessage, ToolCall
@@ -26,7 +18,8 @@ from somaagent.agent.models.anthropic import Anthropic
 from somaagent.agent.models.connection import Timeouts
 from somaagent.agent.models.openai_compatible import OpenAICompatible
 from somaagent.agent.ports import ModelSettings, ToolResult, ToolSchema, Toolset
-from somaagent.agent.toolsets import EmptyToolset
+from somaagent.agent.step_events import StepCompleted, ToolFinished, ToolStarted
+from somaagent.agent.toolsets import EmptyToolset, ValidatedToolset
 from somaagent.errors import Kind, SomaError
 from tests.unit.agent.conftest import Bench, says
 
@@ -37,7 +30,7 @@ def bench(bench: Bench, request: pytest.FixtureRequest) -> Bench:
     return replace(bench, adapter=request.param)
 
 
-class Kitchen:
+class Kitchen(Toolset):
     """Tools: ``boil`` takes a while, ``burn`` always fails, ``wait`` never ends."""
 
     def __init__(self) -> None:
@@ -78,7 +71,7 @@ def start(
     return run(
         says(told),
         model=bench.model(),
-        toolset=toolset or EmptyToolset(),
+        toolset=ValidatedToolset(toolset or EmptyToolset()),
         settings=ModelSettings(),
         limits=limits or Limits(seconds=20),
     )
@@ -114,6 +107,7 @@ async def test_the_tools_of_a_step_run_side_by_side_and_the_model_goes_on_from_t
     names = [event.type for event in events if not isinstance(event, TextDelta)]
     assert names == [
         "step.started",
+        "step.answered",
         "tool.started",
         "tool.started",
         "tool.finished",

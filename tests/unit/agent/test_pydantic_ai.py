@@ -25,6 +25,7 @@ from somaagent.agent.ports import (
     ToolCallChunk,
     ToolResult,
     ToolSchema,
+    Toolset,
 )
 from somaagent.errors import Kind, SomaError
 from tests.unit.agent.conftest import KEY, Bench, finish_of, text_of
@@ -39,7 +40,7 @@ TOWN = {"type": "object", "properties": {"town": {"type": "string"}}, "required"
 PIXEL = "iVBORw=="
 
 
-class Weather:
+class Weather(Toolset):
     def schemas(self) -> Sequence[ToolSchema]:
         return [ToolSchema("weather", "The weather in a town.", TOWN)]
 

@@ -12,7 +12,7 @@ import pytest
 
 from somaagent.agent.coalesce import coalesce
 from somaagent.agent.content import File, Image, Reasoning, Text, UnknownPart, part_of
-from somaagent.agent.events import AgentEvent, ReasoningDelta, StepCompleted, TextDelta
+from somaagent.agent.events import AgentEvent, ReasoningDelta, TextDelta
 from somaagent.agent.limits import Limits
 from somaagent.agent.loop import run
 from somaagent.agent.messages import ModelMessage, ToolCall, Usage
@@ -26,7 +26,9 @@ from somaagent.agent.ports import (
     ToolCallChunk,
     ToolResult,
     ToolSchema,
+    Toolset,
 )
+from somaagent.agent.step_events import StepCompleted
 from somaagent.errors import SomaError
 from tests.unit.agent.conftest import Bench, finish_of, text_of
 from tests.unit.agent.raw import raw_server, speak
@@ -45,7 +47,7 @@ SHOWN = ModelMessage.of_parts(
 )
 
 
-class Weather:
+class Weather(Toolset):
     def schemas(self) -> Sequence[ToolSchema]:
         return [ToolSchema("weather", "The weather in a town.", {"type": "object"})]
 

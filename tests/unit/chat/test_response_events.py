@@ -7,16 +7,9 @@ from typing import Any
 from apps.chat.responses.events import RESTARTED, Narrator
 from apps.chat.responses.output import Output, output_of
 from apps.chat.responses.shapes import Frame
-from somaagent.agent.events import (
-    StepCompleted,
-    TextDelta,
-    TurnCancelled,
-    TurnCompleted,
-    TurnEvent,
-    TurnFailed,
-    TurnStarted,
-)
+from somaagent.agent.events import TextDelta, TurnCancelled, TurnCompleted, TurnEvent, TurnFailed, TurnStarted
 from somaagent.agent.messages import ModelMessage, ToolCall, Usage
+from somaagent.agent.step_events import StepCompleted
 
 SEARCH = ToolCall("call_1", "search", '{"q": "x"}')
 

@@ -6,8 +6,8 @@ from typing import Any
 from uuid import UUID
 
 from apps.chat.told import Said, whole_of
-from somaagent.agent.events import StepCompleted
 from somaagent.agent.messages import ModelMessage, ToolCall, Usage
+from somaagent.agent.step_events import StepCompleted
 
 
 def said(number: int, text: str = "", *, items: list[Any] | None = None, calls: tuple[str, ...] = ()) -> Said:
