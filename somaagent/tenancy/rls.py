@@ -30,6 +30,14 @@ def tenant_policy(table: str, column: str = "tenant_id") -> RunSQL:
     )
 
 
+def append_only(table: str) -> RunSQL:
+    """What the application has written to ``table`` it can neither change nor take away."""
+    return RunSQL(
+        sql=[f'REVOKE UPDATE, DELETE, TRUNCATE ON "{table}" FROM {RUNTIME_ROLE}'],
+        reverse_sql=[f'GRANT UPDATE, DELETE ON "{table}" TO {RUNTIME_ROLE}'],
+    )
+
+
 def runtime_grants() -> RunSQL:
     """Rows of every table, made and to be made by this owner, for the application's role."""
     rights = "SELECT, INSERT, UPDATE, DELETE"
