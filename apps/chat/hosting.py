@@ -18,7 +18,7 @@ from apps.sessions import statements as sessions
 from somaagent.agent.events import StepCompleted
 from somaagent.agent.messages import Usage
 from somaagent.tenancy.fields import uuid7
-from somaagent.tenancy.scripts import Script, together
+from somaagent.tenancy.scripts import Script, Statement, together
 
 from . import history, statements
 from .models import OPEN_STATES, Step, Turn, TurnState
@@ -82,19 +82,20 @@ def turn_renew(*, turn_id: UUID, owner: str) -> Script[TurnState | None]:
 
 def step_keep(*, work: Work, step: StepCompleted) -> Script[bool]:
     """Keep a finished step. False when another host has the turn: its steps are the ones that count."""
-    (rows,) = yield [statements.hold(turn_id=work.turn_id, owner=work.owner)]
-    if rows:
-        yield [statements.keep(_step(work, step))]
-    return bool(rows)
+    return (yield from _kept(work, statements.keep(_step(work, step))))
 
 
 def summary_keep(*, work: Work, message_id: UUID, summary: str) -> Script[bool]:
     """Keep a summary of the session up to and with a message. False when another host has the turn."""
+    summarised = sessions.summarised(session_id=work.session_id, message_id=message_id, summary=summary)
+    return (yield from _kept(work, summarised))
+
+
+def _kept(work: Work, write: Statement) -> Script[bool]:
+    """Write while the turn is this host's. False, and nothing is written, when it is no longer."""
     (rows,) = yield [statements.hold(turn_id=work.turn_id, owner=work.owner)]
     if rows:
-        yield [
-            sessions.summarised(session_id=work.session_id, message_id=message_id, summary=summary),
-        ]
+        yield [write]
     return bool(rows)
 
 
