@@ -75,16 +75,26 @@ def open_turns(session_id: UUID) -> Statement:
 
 
 def stop_all(session_id: UUID) -> list[Statement]:
+    """Stops the open turns of a session."""
+    return _stop("turn.session_id = %(session)s", {"session": session_id})
+
+
+def stop(*, user_id: UUID, turn_id: UUID) -> list[Statement]:
+    """Stops a turn of the user, if it is open."""
+    return _stop("turn.user_id = %(user)s AND turn.id = %(turn)s", {"user": user_id, "turn": turn_id})
+
+
+def _stop(where: str, parameters: dict[str, Any]) -> list[Statement]:
     """Cancels what waits and asks what runs to stop; gives the turns (``Turn``'s columns) of both."""
-    facts = {"session": session_id, "now": timezone.now()}
+    facts = {**parameters, "now": timezone.now()}
     queued = f"""
         UPDATE chat_turn turn SET state = 'cancelled', cancel_requested_at = %(now)s, finished_at = %(now)s
-        WHERE session_id = %(session)s AND state = 'queued' RETURNING {columns(Turn, "turn")}
-    """  # noqa: S608 columns of ours
+        WHERE {where} AND turn.state = 'queued' RETURNING {columns(Turn, "turn")}
+    """  # noqa: S608 columns and conditions of ours
     running = f"""
         UPDATE chat_turn turn SET cancel_requested_at = COALESCE(cancel_requested_at, %(now)s)
-        WHERE session_id = %(session)s AND state = 'running' RETURNING {columns(Turn, "turn")}
-    """  # noqa: S608 columns of ours
+        WHERE {where} AND turn.state = 'running' RETURNING {columns(Turn, "turn")}
+    """  # noqa: S608 columns and conditions of ours
     return [Statement(queued, facts), Statement(running, facts)]
 
 

@@ -22,6 +22,7 @@ from .models import OPEN_STATES, OnBusy, Turn, TurnState
 from .owner import owner
 from .services import Place, Submitted
 from .taps import Record
+from .webhooks import services as webhooks
 
 TRIMMED = "history.trimmed"
 
@@ -84,6 +85,11 @@ async def _begun(submitted: Submitted) -> Turn:
         await in_database(handover.to_workers, turn.id, turn.tenant_id)
     for stopped in submitted.stopped:
         await _tell_stopped(stopped)
+    return await _with_answer(turn)
+
+
+async def _with_answer(turn: Turn) -> Turn:
+    """The turn of a script, with the message that it may have ended with."""
     if turn.output_message_id is not None:
         return await in_tenant(turn.tenant_id, selectors.turn_read, turn_id=turn.id)
     return turn
@@ -91,11 +97,14 @@ async def _begun(submitted: Submitted) -> Turn:
 
 async def cancel(*, actor: Actor, turn_id: UUID) -> Turn:
     """Ask a turn to stop. It is ``cancelled`` once its host says so; one that nobody took is at once."""
-    turn, following = await in_tenant(actor.tenant_id, services.turn_cancel, actor=actor, turn_id=turn_id)
+    cancelled = await perform(actor.tenant_id, services.turn_cancel(actor=actor, turn_id=turn_id))
+    turn = cancelled.turn
     await _tell_stopped(turn)
-    if following is not None:
-        host.start(following, actor.tenant_id)
-    return turn
+    if cancelled.following is not None:
+        host.start(cancelled.following, actor.tenant_id)
+    if cancelled.deliveries:
+        await in_database(webhooks.wake_workers, cancelled.deliveries, actor.tenant_id)
+    return await _with_answer(turn)
 
 
 async def _tell_stopped(turn: Turn) -> None:
