@@ -11,14 +11,13 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import orjson
-from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from apps.sessions import statements as sessions
 from somaagent.agent.events import StepCompleted
 from somaagent.agent.messages import Usage
 from somaagent.tenancy.fields import uuid7
-from somaagent.tenancy.scripts import Script, Statement, together
+from somaagent.tenancy.scripts import Script, Statement, performed, together
 
 from . import history, statements
 from .models import OPEN_STATES, Step, Turn, TurnState
@@ -241,11 +240,13 @@ def turns_sweep() -> Swept:
         if still.update(**facts):
             found.append(turn.id)
     webhooks.deliveries_create(turn_ids=[*swept.cancelled, *swept.lost])
-    stale = Turn.objects.filter(
-        ~Exists(_before_it()), state=TurnState.QUEUED, queued_at__lt=now - QUEUED_TOO_LONG
-    )
-    swept.waiting.extend(stale.values_list("id", flat=True))
+    swept.waiting.extend(performed(_left(now - QUEUED_TOO_LONG)))
     return swept
+
+
+def _left(since: datetime) -> Script[list[UUID]]:
+    (rows,) = yield [statements.left(since)]
+    return [turn_id for (turn_id,) in rows]
 
 
 def _given_up(now: datetime) -> dict[str, object]:
@@ -257,9 +258,3 @@ def _given_up(now: datetime) -> dict[str, object]:
         "error_message": f"{MOST_ATTEMPTS} servers stopped while they were answering. Try again.",
         "error_retryable": True,
     }
-
-
-def _before_it() -> QuerySet[Turn]:
-    """What a queued turn has to wait for: its session's running turn, and the older queued ones."""
-    same_session = Turn.objects.filter(session_id=OuterRef("session_id"), state__in=OPEN_STATES)
-    return same_session.filter(Q(state=TurnState.RUNNING) | Q(id__lt=OuterRef("id")))
