@@ -62,7 +62,7 @@ async def submit_turn(request: HttpRequest, body: TurnIn, idempotency_key: Idemp
         background=body.background,
     )
     if body.stream:
-        return sse.response_of(turns.follow_turn(actor=actor, turn=turn, after=0))
+        return sse.response_of(turns.follow_turn(actor=actor, turn=turn, after=0), sse.encode)
     return Status(202 if body.background else 201, turn)
 
 
@@ -102,4 +102,4 @@ async def follow_turn(
     events = await turns.follow(
         actor=actor_of(request), turn_id=turn_id, after=sse.cursor_of(last_event_id, after)
     )
-    return sse.response_of(events)
+    return sse.response_of(events, sse.encode)

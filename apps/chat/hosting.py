@@ -11,14 +11,13 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import orjson
-from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from apps.sessions import statements as sessions
 from somaagent.agent.messages import Usage
 from somaagent.agent.step_events import StepCompleted
 from somaagent.tenancy.fields import uuid7
-from somaagent.tenancy.scripts import Script, together
+from somaagent.tenancy.scripts import Script, Statement, performed, together
 
 from . import history, statements
 from .models import OPEN_STATES, Step, Turn, TurnState
@@ -82,19 +81,20 @@ def turn_renew(*, turn_id: UUID, owner: str) -> Script[TurnState | None]:
 
 def step_keep(*, work: Work, step: StepCompleted) -> Script[bool]:
     """Keep a finished step. False when another host has the turn: its steps are the ones that count."""
-    (rows,) = yield [statements.hold(turn_id=work.turn_id, owner=work.owner)]
-    if rows:
-        yield [statements.keep(_step(work, step))]
-    return bool(rows)
+    return (yield from _kept(work, statements.keep(_step(work, step))))
 
 
 def summary_keep(*, work: Work, message_id: UUID, summary: str) -> Script[bool]:
     """Keep a summary of the session up to and with a message. False when another host has the turn."""
+    summarised = sessions.summarised(session_id=work.session_id, message_id=message_id, summary=summary)
+    return (yield from _kept(work, summarised))
+
+
+def _kept(work: Work, write: Statement) -> Script[bool]:
+    """Write while the turn is this host's. False, and nothing is written, when it is no longer."""
     (rows,) = yield [statements.hold(turn_id=work.turn_id, owner=work.owner)]
     if rows:
-        yield [
-            sessions.summarised(session_id=work.session_id, message_id=message_id, summary=summary),
-        ]
+        yield [write]
     return bool(rows)
 
 
@@ -240,11 +240,13 @@ def turns_sweep() -> Swept:
         if still.update(**facts):
             found.append(turn.id)
     webhooks.deliveries_create(turn_ids=[*swept.cancelled, *swept.lost])
-    stale = Turn.objects.filter(
-        ~Exists(_before_it()), state=TurnState.QUEUED, queued_at__lt=now - QUEUED_TOO_LONG
-    )
-    swept.waiting.extend(stale.values_list("id", flat=True))
+    swept.waiting.extend(performed(_left(now - QUEUED_TOO_LONG)))
     return swept
+
+
+def _left(since: datetime) -> Script[list[UUID]]:
+    (rows,) = yield [statements.left(since)]
+    return [turn_id for (turn_id,) in rows]
 
 
 def _given_up(now: datetime) -> dict[str, object]:
@@ -256,9 +258,3 @@ def _given_up(now: datetime) -> dict[str, object]:
         "error_message": f"{MOST_ATTEMPTS} servers stopped while they were answering. Try again.",
         "error_retryable": True,
     }
-
-
-def _before_it() -> QuerySet[Turn]:
-    """What a queued turn has to wait for: its session's running turn, and the older queued ones."""
-    same_session = Turn.objects.filter(session_id=OuterRef("session_id"), state__in=OPEN_STATES)
-    return same_session.filter(Q(state=TurnState.RUNNING) | Q(id__lt=OuterRef("id")))

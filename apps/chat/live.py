@@ -24,7 +24,6 @@ from django.template.loader import render_to_string
 
 from somaagent import valkey
 from somaagent.agent.events import ReasoningDelta, TextDelta, TurnStarted
-from somaagent.observability import metrics
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.models import Scope
 from somaagent.tenancy.scope import in_tenant
@@ -43,9 +42,10 @@ RENDERED_IN_LOOP = 1_500
 RETRY = b"retry: 1000\n\n"
 
 
-async def stream(actor: Actor, turn_id: UUID, records: AsyncIterator[Record | None]) -> AsyncIterator[bytes]:
+async def stream(
+    actor: Actor, turn_id: UUID, records: AsyncIterator[Record | None]
+) -> AsyncGenerator[bytes, None]:
     """The page's events out of all of a turn's."""
-    metrics.STREAMS_OPEN.inc()
     try:
         yield RETRY
         page = _Page()
@@ -59,8 +59,6 @@ async def stream(actor: Actor, turn_id: UUID, records: AsyncIterator[Record | No
     except valkey.ERRORS:
         # The browser connects again by itself, and goes on when Valkey is back.
         logger.exception("page.events_unavailable", turn_id=str(turn_id))
-    finally:
-        metrics.STREAMS_OPEN.dec()
 
 
 class _Page:

@@ -17,9 +17,10 @@ from somaagent.agent.events import AgentEvent, ReasoningDelta, RunCompleted, Tex
 from somaagent.agent.messages import ToolCall, Usage
 from somaagent.agent.step_events import StepCompleted
 from somaagent.errors import SomaError
-from somaagent.observability import metrics
 from somaagent.tenancy.fields import uuid7
 from somaagent.web import openai_errors
+
+from . import sse
 
 logger = structlog.get_logger(__name__)
 
@@ -114,17 +115,12 @@ async def whole_of(events: Events, model: str) -> dict[str, Any]:
 
 def response_of(events: Events, model: str, *, include_usage: bool) -> StreamingHttpResponse:
     """The answer as it comes. Whoever stops reading stops the model."""
-    encoded = _encoded(events, Completion(model), include_usage=include_usage)
-    response = StreamingHttpResponse(encoded, content_type="text/event-stream")
-    response["Cache-Control"] = "no-store"
-    response["X-Accel-Buffering"] = "no"
-    return response
+    return sse.response_of(_encoded(events, Completion(model), include_usage=include_usage), bytes)
 
 
 async def _encoded(
     events: Events, completion: Completion, *, include_usage: bool
 ) -> AsyncGenerator[bytes, None]:
-    metrics.STREAMS_OPEN.inc()
     try:
         async with aclosing(events):
             yield _event(completion.chunk({"role": "assistant", "content": ""}))
@@ -141,8 +137,6 @@ async def _encoded(
     except Exception:
         logger.exception("completion.crashed")
         yield _event(openai_errors.error_of(500, "internal", "The server failed in mid-answer."))
-    finally:
-        metrics.STREAMS_OPEN.dec()
 
 
 def _event(data: dict[str, Any]) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
@@ -91,10 +91,7 @@ async def render_turn(request: HttpRequest, turn_id: UUID) -> HttpResponseBase:
         records = await turns.follow(actor=actor, turn_id=turn_id, after=0)
     except SomaError as error:
         return problems.of_error(request, error)
-    response = StreamingHttpResponse(live.stream(actor, turn_id, records), content_type="text/event-stream")
-    response["Cache-Control"] = "no-store"
-    response["X-Accel-Buffering"] = "no"
-    return response
+    return sse.response_of(live.stream(actor, turn_id, records), bytes)
 
 
 def _seen(actor: Actor, turn_id: UUID, after: int) -> bool:

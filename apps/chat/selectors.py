@@ -46,12 +46,5 @@ def turns_open(*, session_id: UUID) -> QuerySet[Turn]:
     return Turn.objects.filter(session_id=session_id, state__in=OPEN_STATES).order_by("id")
 
 
-def turn_next(*, session_id: UUID) -> UUID | None:
-    """The turn whose time has come: the oldest that waits where none is running."""
-    found = list(turns_open(session_id=session_id).values_list("id", "state"))
-    running = any(state != TurnState.QUEUED for _, state in found)
-    return found[0][0] if found and not running else None
-
-
 def turns_of(actor: Actor) -> QuerySet[Turn]:
     return Turn.objects.filter(user_id=actor.user_id).select_related("output_message")

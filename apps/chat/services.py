@@ -1,4 +1,4 @@
-"""Writes of a turn's user: submit, answer again (scripts, see ``somaagent.tenancy.scripts``), cancel."""
+"""Writes of a turn's user: submit, answer again, cancel (scripts, see ``somaagent.tenancy.scripts``)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.idempotency import Idempotency
 from somaagent.tenancy.scripts import Row, Script, Statement, inserted, read, together
 
-from . import history, selectors, statements
-from .models import OPEN_STATES, OnBusy, Turn, TurnState
+from . import history, statements
+from .models import OnBusy, Turn, TurnState
 from .requests import Request, request_of
-from .webhooks import services as webhooks
 from .webhooks.statements import deliveries
 from .work import Work, lease_end
 
@@ -104,10 +103,7 @@ def turn_retry(
     """A new turn on the same message: another try after a failure, or another answer beside the first."""
     if existing := (yield from made_before(actor, idempotency)):
         return Submitted(existing)
-    ((*rows,),) = yield [statements.turn_of_user(user_id=actor.user_id, turn_id=turn_id)]
-    if not rows:
-        raise not_found("turn")
-    earlier = read(Turn, rows[0])
+    earlier = yield from _turn_of(actor, turn_id)
     session, found = yield from _taken_session(actor, earlier.session_id)
     yield from _make_room(session, found, OnBusy.REJECT)
     session_services.refuse_archived(session)
@@ -245,23 +241,34 @@ def _kept(
     return dataclasses.replace(submitted, work=work)
 
 
-def turn_cancel(*, actor: Actor, turn_id: UUID) -> tuple[Turn, UUID | None]:
-    """Ask a turn to stop. One that nobody took yet is cancelled at once; a running one by its host.
-
-    Gives the turn, and the one of its session whose time has come with that.
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """A turn that was asked to stop, the one of its session whose time has come with that, and what is to be
+    delivered to webhooks.
     """
-    turn = selectors.turn_get(actor=actor, turn_id=turn_id)
-    if turn.state not in OPEN_STATES:
-        return turn, None
-    now = timezone.now()
-    if Turn.objects.filter(id=turn.id, state=TurnState.QUEUED).update(
-        state=TurnState.CANCELLED, cancel_requested_at=now, finished_at=now
-    ):
-        webhooks.deliveries_create(turn_ids=[turn.id])
-    Turn.objects.filter(id=turn.id, state=TurnState.RUNNING, cancel_requested_at=None).update(
-        cancel_requested_at=now
-    )
-    return selectors.turn_get(actor=actor, turn_id=turn_id), selectors.turn_next(session_id=turn.session_id)
+
+    turn: Turn
+    following: UUID | None = None
+    deliveries: tuple[UUID, ...] = ()
+
+
+def turn_cancel(*, actor: Actor, turn_id: UUID) -> Script[Cancelled]:
+    """Ask a turn to stop. One that nobody took yet is cancelled at once; a running one by its host."""
+    queued, running = yield statements.stop(user_id=actor.user_id, turn_id=turn_id)
+    stopped = queued or running
+    if not stopped:
+        return Cancelled((yield from _turn_of(actor, turn_id)))
+    turn = read(Turn, stopped[0])
+    made, found = yield [deliveries([turn.id]), statements.open_turns(turn.session_id)]
+    waits = bool(found) and all(state == TurnState.QUEUED for _, state in found)
+    return Cancelled(turn, found[0][0] if waits else None, tuple(delivery_id for delivery_id, _ in made))
+
+
+def _turn_of(actor: Actor, turn_id: UUID) -> Script[Turn]:
+    ((*rows,),) = yield [statements.turn_of_user(user_id=actor.user_id, turn_id=turn_id)]
+    if not rows:
+        raise not_found("turn")
+    return read(Turn, rows[0])
 
 
 def _check_text(text: str) -> None:

@@ -1,9 +1,10 @@
-"""Server-sent events (WHATWG HTML, section 9.2) out of a turn's records."""
+"""Answers of server-sent events (WHATWG HTML, section 9.2), and a turn's records as such events."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import TypeVar
 
 from django.http import StreamingHttpResponse
 
@@ -12,25 +13,32 @@ from somaagent.observability import metrics
 
 from .taps import Record
 
+T = TypeVar("T")
+
 HEARTBEAT = b": still here\n\n"
 # The largest integer that every JSON reader keeps exact (RFC 8259, section 6).
 LARGEST_CURSOR = 2**53 - 1
 CURSOR_DIGITS = 16
 
 
-def response_of(events: AsyncGenerator[Record | None, None]) -> StreamingHttpResponse:
-    response = StreamingHttpResponse(_encoded(events), content_type="text/event-stream")
+def response_of(
+    events: AsyncGenerator[T | None, None], encode: Callable[[T], bytes]
+) -> StreamingHttpResponse:
+    """The events as they come; None keeps the connection alive. It is an open stream while it is read."""
+    response = StreamingHttpResponse(_encoded(events, encode), content_type="text/event-stream")
     response["Cache-Control"] = "no-store"
     response["X-Accel-Buffering"] = "no"
     return response
 
 
-async def _encoded(events: AsyncGenerator[Record | None, None]) -> AsyncGenerator[bytes, None]:
+async def _encoded(
+    events: AsyncGenerator[T | None, None], encode: Callable[[T], bytes]
+) -> AsyncGenerator[bytes, None]:
     metrics.STREAMS_OPEN.inc()
     try:
-        async with aclosing(events) as records:
-            async for record in records:
-                yield HEARTBEAT if record is None else encode(record)
+        async with aclosing(events):
+            async for event in events:
+                yield HEARTBEAT if event is None else encode(event)
     finally:
         metrics.STREAMS_OPEN.dec()
 

@@ -15,17 +15,25 @@ from .models import OPEN_STATES, Step, Turn
 
 _OPEN = {"open": [state.value for state in OPEN_STATES]}
 
-_TAKE = """
-UPDATE chat_turn turn
-SET state = 'running', lease_owner = %(owner)s, lease_expires_at = %(until)s, started_at = %(now)s,
-    attempt = attempt + 1
-WHERE id = %(turn)s AND state = 'queued' AND NOT EXISTS (
+# Nothing that a queued turn has to wait for: its session's running turn, or an older one that waits.
+_TIME_HAS_COME = """NOT EXISTS (
     SELECT 1 FROM chat_turn before
     WHERE before.session_id = turn.session_id AND before.state = ANY(%(open)s)
     AND (before.state <> 'queued' OR before.id < turn.id)
-)
+)"""
+
+_TAKE = f"""
+UPDATE chat_turn turn
+SET state = 'running', lease_owner = %(owner)s, lease_expires_at = %(until)s, started_at = %(now)s,
+    attempt = attempt + 1
+WHERE id = %(turn)s AND state = 'queued' AND {_TIME_HAS_COME}
 RETURNING session_id, input_message_id, attempt, created_at, request::text
-"""
+"""  # noqa: S608 conditions of ours
+
+_LEFT = f"""
+SELECT id FROM chat_turn turn
+WHERE state = 'queued' AND queued_at < %(since)s AND {_TIME_HAS_COME}
+"""  # noqa: S608 as above
 
 _END = """
 UPDATE chat_turn SET {facts}
@@ -75,16 +83,26 @@ def open_turns(session_id: UUID) -> Statement:
 
 
 def stop_all(session_id: UUID) -> list[Statement]:
+    """Stops the open turns of a session."""
+    return _stop("turn.session_id = %(session)s", {"session": session_id})
+
+
+def stop(*, user_id: UUID, turn_id: UUID) -> list[Statement]:
+    """Stops a turn of the user, if it is open."""
+    return _stop("turn.user_id = %(user)s AND turn.id = %(turn)s", {"user": user_id, "turn": turn_id})
+
+
+def _stop(where: str, parameters: dict[str, Any]) -> list[Statement]:
     """Cancels what waits and asks what runs to stop; gives the turns (``Turn``'s columns) of both."""
-    facts = {"session": session_id, "now": timezone.now()}
+    facts = {**parameters, "now": timezone.now()}
     queued = f"""
         UPDATE chat_turn turn SET state = 'cancelled', cancel_requested_at = %(now)s, finished_at = %(now)s
-        WHERE session_id = %(session)s AND state = 'queued' RETURNING {columns(Turn, "turn")}
-    """  # noqa: S608 columns of ours
+        WHERE {where} AND turn.state = 'queued' RETURNING {columns(Turn, "turn")}
+    """  # noqa: S608 columns and conditions of ours
     running = f"""
         UPDATE chat_turn turn SET cancel_requested_at = COALESCE(cancel_requested_at, %(now)s)
-        WHERE session_id = %(session)s AND state = 'running' RETURNING {columns(Turn, "turn")}
-    """  # noqa: S608 columns of ours
+        WHERE {where} AND turn.state = 'running' RETURNING {columns(Turn, "turn")}
+    """  # noqa: S608 columns and conditions of ours
     return [Statement(queued, facts), Statement(running, facts)]
 
 
@@ -94,6 +112,11 @@ def take(*, turn_id: UUID, owner: str, until: datetime) -> Statement:
     Where another turn of the session is taken in the same moment, the index of running turns refuses one.
     """
     return Statement(_TAKE, {"turn": turn_id, "owner": owner, "until": until, "now": timezone.now(), **_OPEN})
+
+
+def left(since: datetime) -> Statement:
+    """Turns whose time has come, and that nobody took though they wait for a host since then."""
+    return Statement(_LEFT, {"since": since, **_OPEN})
 
 
 def steps(turn_id: UUID) -> Statement:

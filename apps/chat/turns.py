@@ -22,6 +22,7 @@ from .models import OPEN_STATES, OnBusy, Turn, TurnState
 from .owner import owner
 from .services import Place, Submitted
 from .taps import Record
+from .webhooks import services as webhooks
 
 TRIMMED = "history.trimmed"
 
@@ -64,19 +65,13 @@ async def retry(*, actor: Actor, turn_id: UUID, idempotency: Idempotency | None 
 
 
 async def begin(*, actor: Actor, script: Callable[[], Script[Submitted]]) -> Turn:
-    """What a script of ``services`` submits, once, and begun where its time has come."""
-    return await _begun(await _once(actor, script))
-
-
-async def _once(actor: Actor, script: Callable[[], Script[Submitted]]) -> Submitted:
-    """The script's turn; where the same request came twice at once, the turn of the first."""
+    """What a script of ``services`` submits, and begun where its time has come; where the same request came
+    twice at once, the turn of the first.
+    """
     try:
-        return await perform(actor.tenant_id, script())
+        submitted = await perform(actor.tenant_id, script())
     except IntegrityError:
-        return await perform(actor.tenant_id, script())
-
-
-async def _begun(submitted: Submitted) -> Turn:
+        submitted = await perform(actor.tenant_id, script())
     turn = submitted.turn
     if submitted.work is not None:
         host.start_work(submitted.work)
@@ -84,6 +79,11 @@ async def _begun(submitted: Submitted) -> Turn:
         await in_database(handover.to_workers, turn.id, turn.tenant_id)
     for stopped in submitted.stopped:
         await _tell_stopped(stopped)
+    return await _with_answer(turn)
+
+
+async def _with_answer(turn: Turn) -> Turn:
+    """The turn of a script, with the message that it may have ended with."""
     if turn.output_message_id is not None:
         return await in_tenant(turn.tenant_id, selectors.turn_read, turn_id=turn.id)
     return turn
@@ -91,11 +91,14 @@ async def _begun(submitted: Submitted) -> Turn:
 
 async def cancel(*, actor: Actor, turn_id: UUID) -> Turn:
     """Ask a turn to stop. It is ``cancelled`` once its host says so; one that nobody took is at once."""
-    turn, following = await in_tenant(actor.tenant_id, services.turn_cancel, actor=actor, turn_id=turn_id)
+    cancelled = await perform(actor.tenant_id, services.turn_cancel(actor=actor, turn_id=turn_id))
+    turn = cancelled.turn
     await _tell_stopped(turn)
-    if following is not None:
-        host.start(following, actor.tenant_id)
-    return turn
+    if cancelled.following is not None:
+        host.start(cancelled.following, actor.tenant_id)
+    if cancelled.deliveries:
+        await in_database(webhooks.wake_workers, cancelled.deliveries, actor.tenant_id)
+    return await _with_answer(turn)
 
 
 async def _tell_stopped(turn: Turn) -> None:
@@ -116,12 +119,8 @@ async def follow(*, actor: Actor, turn_id: UUID, after: int) -> AsyncGenerator[R
     return follow_turn(actor=actor, turn=turn, after=after)
 
 
-def follow_turn(*, actor: Actor, turn: Turn, after: int) -> AsyncGenerator[Record | None, None]:
+async def follow_turn(*, actor: Actor, turn: Turn, after: int) -> AsyncGenerator[Record | None, None]:
     """``follow``, for a caller who has just read the turn."""
-    return _events(actor, turn, after)
-
-
-async def _events(actor: Actor, turn: Turn, after: int) -> AsyncGenerator[Record | None, None]:
     over = None if stream.is_tapped(turn.id) else await _over(turn, after)
     if over is not None:
         for left in over:
@@ -150,15 +149,13 @@ async def _over(turn: Turn, after: int) -> list[Record] | None:
     return [] if last is not None and last.final and last.sequence <= after else None
 
 
-async def _final_of(turn: Turn) -> Record | None:
-    last = await stream.last(turn.id)
-    return last if last and last.final else None
-
-
 async def _ended_unsaid(actor: Actor, turn: Turn) -> Turn | None:
     """The turn, if it ended and its stream does not tell: Valkey lost it, or a host died between the two."""
     now = await in_tenant(actor.tenant_id, selectors.turn_get, actor=actor, turn_id=turn.id)
-    return now if now.state not in OPEN_STATES and await _final_of(now) is None else None
+    if now.state in OPEN_STATES:
+        return None
+    last = await stream.last(turn.id)
+    return None if last is not None and last.final else now
 
 
 def _rebuilt(turn: Turn, after: int) -> list[Record]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import orjson
-from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from ninja import Query, Router
 
 from apps.chat import sse
 from apps.sessions import services as sessions
-from somaagent.observability import metrics
 from somaagent.web.idempotency import IdempotencyKey, idempotency_of
 from somaagent.web.request import actor_of
 from somaagent.web.security import in_tenant_of_actor
@@ -42,11 +39,11 @@ async def create_response(
     if body.store is False:
         answer = await passing.begin(actor=actor, asked=asked)
         if body.stream:
-            return _streamed(passing.narrated(answer, asked))
+            return sse.response_of(passing.narrated(answer, asked), _encode)
         return JsonResponse(await passing.whole(answer, asked))
     turn = await flow.create(actor=actor, asked=asked, idempotency=idempotency_of(idempotency_key, body))
     if body.stream:
-        return _streamed(flow.follow(actor=actor, turn=turn))
+        return sse.response_of(flow.follow(actor=actor, turn=turn), _encode)
     if body.background:
         return JsonResponse(await flow.read(actor=actor, turn_id=turn.id))
     return JsonResponse(await flow.finished(actor=actor, turn=turn))
@@ -60,7 +57,8 @@ async def read_response(
     actor, turn_id = actor_of(request), id_of(RESPONSE, response_id)
     if not stream:
         return JsonResponse(await flow.read(actor=actor, turn_id=turn_id))
-    return _streamed(await flow.followed(actor=actor, turn_id=turn_id, starting_after=starting_after))
+    events = await flow.followed(actor=actor, turn_id=turn_id, starting_after=starting_after)
+    return sse.response_of(events, _encode)
 
 
 @router.post("/responses/{response_id}/cancel")
@@ -134,23 +132,6 @@ def _conversation(session: Session) -> dict[str, Any]:
     created = int(session.created_at.timestamp())
     name = name_of(CONVERSATION, session.id)
     return {"id": name, "object": "conversation", "created_at": created, "metadata": {}}
-
-
-def _streamed(events: AsyncGenerator[Event | None, None]) -> StreamingHttpResponse:
-    response = StreamingHttpResponse(_encoded(events), content_type="text/event-stream")
-    response["Cache-Control"] = "no-store"
-    response["X-Accel-Buffering"] = "no"
-    return response
-
-
-async def _encoded(events: AsyncGenerator[Event | None, None]) -> AsyncGenerator[bytes, None]:
-    metrics.STREAMS_OPEN.inc()
-    try:
-        async with aclosing(events):
-            async for event in events:
-                yield sse.HEARTBEAT if event is None else _encode(event)
-    finally:
-        metrics.STREAMS_OPEN.dec()
 
 
 def _encode(event: Event) -> bytes:

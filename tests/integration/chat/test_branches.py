@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from apps.chat import hosting, selectors, services
+from apps.chat import hosting, services
 from apps.chat.hosting import Outcome
 from apps.chat.models import OnBusy, Turn, TurnState
 from apps.chat.services import Place
@@ -162,8 +162,8 @@ def test_what_waits_goes_on_after_a_failure_and_after_a_cancelled_one(acme):
     third = submit(acme, "Three", first.session_id, on_busy=OnBusy.QUEUE).turn
     _, finished = run(first, state=TurnState.FAILED)
     assert finished.following == second.id
-    _, following = services.turn_cancel(actor=acme.owner, turn_id=second.id)
-    assert following == third.id
+    cancelled = performed(services.turn_cancel(actor=acme.owner, turn_id=second.id))
+    assert cancelled.following == third.id
     told, _ = run(third, "3")
     assert [text for _, text in told.conversation.messages] == ["One", "Two", "Three"]
 
@@ -209,7 +209,7 @@ def test_the_sweep_leaves_alone_what_has_to_wait(acme):
     assert hosting.turns_sweep().waiting == []
     Turn.objects.filter(id=first.id).update(state=TurnState.FAILED)
     assert hosting.turns_sweep().waiting == [second.id]
-    assert selectors.turn_next(session_id=first.session_id) == second.id
+    assert claimed(second, "test") is not None
 
 
 def long_session(acme, length):

@@ -116,7 +116,7 @@ def test_a_cancelled_turn_of_a_dead_host_ends_for_its_reader(acme):
     turn = waiting(acme, "say: never")
     with tenant_scope(acme.tenant.id):
         claimed(turn, "a host that died")
-        services.turn_cancel(actor=acme.owner, turn_id=turn.id)
+        performed(services.turn_cancel(actor=acme.owner, turn_id=turn.id))
         Turn.objects.filter(id=turn.id).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
     tasks.turns_sweep()
     assert [record.type for record in read(acme, turn)] == ["turn.cancelled"]

@@ -61,7 +61,7 @@ def test_what_waits_says_so_until_its_time_comes(acme):
         return [entry.waits for entry in shown(acme, first).entries if entry.kind == "answer"]
 
     assert waits() == [False, True, True]
-    services.turn_cancel(actor=acme.owner, turn_id=first.id)
+    performed(services.turn_cancel(actor=acme.owner, turn_id=first.id))
     assert waits() == [False, False, True]
     performed(
         hosting.turn_finish(work=work, outcome=Outcome(TurnState.CANCELLED, "1", Usage(), last_event=5))

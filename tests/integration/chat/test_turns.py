@@ -43,6 +43,10 @@ def retry(acme, turn, **facts):
     return performed(services.turn_retry(actor=acme.owner, turn_id=turn.id, **facts))
 
 
+def cancel(actor, turn):
+    return performed(services.turn_cancel(actor=actor, turn_id=turn.id))
+
+
 def completed(text="Hi."):
     return Outcome(TurnState.COMPLETED, text, Usage(3, 0, 2, 0), last_event=5)
 
@@ -119,16 +123,16 @@ def test_a_colleague_cannot_see_or_stop_a_turn(acme):
     turn = submit(acme)
     colleague = person("colleague", acme.tenant)
     assert code_of(lambda: selectors.turn_get(actor=colleague, turn_id=turn.id)) == "not_found"
-    assert code_of(lambda: services.turn_cancel(actor=colleague, turn_id=turn.id)) == "not_found"
+    assert code_of(lambda: cancel(colleague, turn)) == "not_found"
 
 
 def test_a_queued_turn_is_cancelled_at_once_and_a_running_one_by_its_host(acme):
     queued = submit(acme)
-    assert services.turn_cancel(actor=acme.owner, turn_id=queued.id)[0].state == TurnState.CANCELLED
+    assert cancel(acme.owner, queued).turn.state == TurnState.CANCELLED
     assert claimed(queued, "gateway 1") is None
     running = submit(acme, session_id=queued.session_id)
     claimed(running, "gateway 1")
-    assert services.turn_cancel(actor=acme.owner, turn_id=running.id)[0].state == TurnState.RUNNING
+    assert cancel(acme.owner, running).turn.state == TurnState.RUNNING
     assert performed(hosting.turn_renew(turn_id=running.id, owner="gateway 1")) == TurnState.CANCELLED
 
 
@@ -186,7 +190,7 @@ def test_a_turn_that_takes_every_host_with_it_is_given_up(acme):
 def test_a_cancelled_turn_whose_host_died_is_cancelled_all_the_same(acme):
     turn = submit(acme)
     claimed(turn, "gateway 1")
-    services.turn_cancel(actor=acme.owner, turn_id=turn.id)
+    cancel(acme.owner, turn)
     lease_runs_out(turn)
     assert hosting.turns_sweep().cancelled == [turn.id]
     turn.refresh_from_db()

@@ -85,8 +85,8 @@ def test_a_webhook_is_told_what_it_asks_for_however_the_turn_ends(story, receive
     failed = story.turn(TurnState.FAILED, error_code="model_timeout", error_message="No answer came.")
     with tenant_scope(story.actor.tenant_id):
         cancelled = submitted(story.actor, "Never mind").turn
-        chat.turn_cancel(actor=story.actor, turn_id=cancelled.id)
-        chat.turn_cancel(actor=story.actor, turn_id=cancelled.id)
+        performed(chat.turn_cancel(actor=story.actor, turn_id=cancelled.id))
+        performed(chat.turn_cancel(actor=story.actor, turn_id=cancelled.id))
 
     story.deliver()
 
