@@ -7,6 +7,7 @@ status 1 and the list of all that is (``settings.problems.ConfigurationError``).
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,6 +35,9 @@ DB_OWNER_USER: str = _value("SA01_DB_OWNER_USER")
 LOG_LEVEL: str = _value("SA01_LOG_LEVEL")
 OTLP_ENDPOINT: str | None = _value("SA01_OTLP_ENDPOINT")
 LOCAL_MODEL_URL: str | None = _value("SA01_LOCAL_MODEL_URL")
+POLICY_DIR: Path = _value("SA01_POLICY_DIR").absolute()
+OPA_URL: str | None = _value("SA01_OPA_URL")
+POLICY_TIMEOUT_SECONDS: int = _value("SA01_POLICY_TIMEOUT_SECONDS")
 OUTBOUND_ALLOWED_NETWORKS: list[IPv4Network | IPv6Network] = _value("SA01_OUTBOUND_ALLOWED_NETWORKS") or []
 SECRETS = _configuration.reader
 VALKEY: dict[str, Any] = {

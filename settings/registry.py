@@ -315,6 +315,29 @@ def _turns(s: _Section) -> None:
     )
 
 
+def _policy(s: _Section) -> None:
+    s.add(
+        "POLICY_DIR",
+        PATH,
+        "The folder of the Rego policies that judge calls of tools; read once by each process.",
+        "/etc/somaagent/policy",
+        default=PROJECT_ROOT / "policy",
+    )
+    s.add(
+        "OPA_URL",
+        kinds.url("http", "https"),
+        "The OPA server that judges calls of tools; they are judged beside each process without it.",
+        "http://opa:8181",
+    )
+    s.add(
+        "POLICY_TIMEOUT_SECONDS",
+        kinds.integer(1, 60),
+        "How long a policy may take over one question; a call that is not judged by then is denied.",
+        "2",
+        default=2,
+    )
+
+
 def _secrets(s: _Section) -> None:
     s.add(
         "SECRET_KEY",
@@ -350,6 +373,7 @@ def _declare() -> tuple[Setting, ...]:
     _database(_Section("Database and Valkey", settings))
     _vault(_Section("Vault", settings))
     _turns(_Section("Turns", settings))
+    _policy(_Section("Policy of tools", settings))
     _secrets(_Section("Secrets", settings))
     return tuple(settings)
 

@@ -96,6 +96,16 @@ SCHEDULE_RUNS = Counter("soma_schedule_runs_total", "Times that schedules were d
 SCHEDULE_LATENESS_SECONDS = Histogram(
     "soma_schedule_lateness_seconds", "From the time that a run was planned for to the run.", buckets=_LONG
 )
+POLICY_DECISIONS = Counter("soma_policy_decisions_total", "Calls of tools that the policy judged.", ["effect"])
+POLICY_FAILURES = Counter(
+    "soma_policy_failures_total",
+    "Questions that the policy gave no usable answer to, which denies; failure: input, policy, timed_out, "
+    "unreachable, crashed, undefined, unintelligible.",
+    ["engine", "failure"],
+)
+POLICY_SECONDS = Histogram(
+    "soma_policy_seconds", "How long a question to the policy took.", ["engine"], buckets=_SHORT
+)
 # A process that died has no streams any more, so its share must vanish with it.
 STREAMS_OPEN = Gauge(
     "soma_streams_open", "Clients that follow a turn or a chat completion now.", multiprocess_mode="livesum"

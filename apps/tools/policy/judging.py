@@ -1,0 +1,159 @@
+"""The questions that a policy is asked: may this call run, and may this person approve it?
+
+Whatever keeps the policy from an answer that can be used is a denial, and its reason says so.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import structlog
+import uuid_utils.compat
+from django.conf import settings
+
+from somaagent.observability import metrics
+
+from . import answers, sources
+from .encoding import encoded
+from .engines import APPROVAL, DECISION, Answer, EmbeddedEngine, Engine
+from .failures import PolicyError
+from .inputs import Decision, Effect, Question
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Approver:
+    """Somebody who wants to approve a call, with their role in the call's organisation."""
+
+    user_id: UUID
+    role: str
+
+    def data(self) -> dict[str, str]:
+        return {"id": str(self.user_id), "role": self.role}
+
+
+async def decide(question: Question) -> Decision:
+    """What becomes of a call. Never raises: what fails is denied, logged and counted."""
+    started = time.monotonic()
+    decision, failure = await _judged(None, question.data())
+    _observe("decision", started, failure)
+    metrics.POLICY_DECISIONS.labels(effect=decision.effect.value).inc()
+    return decision
+
+
+async def decide_data(data: Mapping[str, Any], *, engine: Engine | None = None) -> Decision:
+    """What becomes of a recorded question (``Question.data()``), by another engine where one is given.
+
+    Not counted, since nothing is to be called. Never raises.
+    """
+    return (await _judged(engine, data))[0]
+
+
+async def may_approve(question: Question, approver: Approver) -> tuple[bool, str]:
+    """Whether ``approver``, of the call's organisation, may approve it, and why. Never raises."""
+    started = time.monotonic()
+    failure = None
+    try:
+        answer = await _ask(None, APPROVAL, {**question.data(), "approver": approver.data()})
+        allowed, reason = answers.permission(answer.value)
+    except PolicyError as error:
+        allowed, reason, failure = False, error.reason, error
+    _observe("approval", started, failure)
+    return allowed, reason
+
+
+def embedded(directory: Path) -> EmbeddedEngine:
+    """An engine over the policy of another folder, to be closed. Raises ``PolicyError``."""
+    return EmbeddedEngine(sources.read(directory), seconds=settings.POLICY_TIMEOUT_SECONDS)
+
+
+async def probe() -> None:
+    """Raises ``PolicyError`` where the engine does not answer, or not sensibly: for health."""
+    facts = {
+        "tenant": str(UUID(int=0)),
+        "user": {"id": str(UUID(int=0)), "role": "member"},
+        "agent": None,
+        "tool": {
+            "name": "probe",
+            "source": "built_in",
+            "risk": "low",
+            "idempotent": True,
+            "needs_approval": False,
+            "labels": [],
+        },
+        "arguments": {},
+        "labels": [],
+        "budget": {"calls": 0, "input": 0, "cached": 0, "output": 0, "reasoning": 0, "cost": None},
+        "approval": None,
+    }
+    answers.decision((await _ask(None, DECISION, facts)).value)
+    approver = {"id": str(UUID(int=1)), "role": "viewer"}
+    answers.permission((await _ask(None, APPROVAL, {**facts, "approver": approver})).value)
+
+
+async def _judged(engine: Engine | None, data: Mapping[str, Any]) -> tuple[Decision, PolicyError | None]:
+    said, failure = "", None
+    try:
+        answer = await _ask(engine, DECISION, data)
+        said = answer.policy
+        effect, reason = answers.decision(answer.value)
+    except PolicyError as error:
+        effect, reason, failure = Effect.DENY, error.reason, error
+    return Decision(uuid_utils.compat.uuid7(), effect, reason, said), failure
+
+
+async def _ask(engine: Engine | None, rule: str, data: Mapping[str, Any]) -> Answer:
+    text = encoded(data)
+    return await (engine or _ours()).evaluate(rule, text)
+
+
+def _observe(question: str, started: float, failure: PolicyError | None) -> None:
+    engine = engine_name()
+    metrics.POLICY_SECONDS.labels(engine=engine).observe(time.monotonic() - started)
+    if failure:
+        metrics.POLICY_FAILURES.labels(engine=engine, failure=failure.failure.value).inc()
+        logger.error("policy.failed", question=question, engine=engine, failure=failure.failure.value, reason=failure.reason)
+
+
+def engine_name() -> str:
+    """The engine that this installation is set to: ``opa`` or ``regopy``."""
+    return "opa" if settings.OPA_URL else EmbeddedEngine.name
+
+
+_engines: dict[tuple[str | None, Path, int], Engine] = {}
+
+
+def _ours() -> Engine:
+    """The engine of this process. The policy's files are read when it is first asked, and not again.
+
+    A policy that could not be read is looked for again at the next question. Raises ``PolicyError``.
+    """
+    chosen = (settings.OPA_URL, settings.POLICY_DIR, settings.POLICY_TIMEOUT_SECONDS)
+    if chosen not in _engines:
+        _engines[chosen] = _opened(settings.OPA_URL)
+    return _engines[chosen]
+
+
+def _opened(url: str | None) -> Engine:
+    if not url:
+        return embedded(settings.POLICY_DIR)
+    from .opa import OpaEngine  # noqa: PLC0415 - aiohttp is for those who have a server
+
+    return OpaEngine(url, seconds=settings.POLICY_TIMEOUT_SECONDS)
+
+
+def forget_engines() -> None:
+    """Ends this process's engines: the next question reads the policy anew."""
+    while _engines:
+        _engines.popitem()[1].close()
+
+
+# A fork has neither its parent's thread nor a right to its child.
+os.register_at_fork(after_in_child=_engines.clear)
