@@ -34,7 +34,7 @@ def _no_real() -> SomaError:
 
 
 class Numbers:
-    """Constants, functions and powers of one calculation: a context of mpmath's is not for several threads."""
+    """Constants, functions and powers of one calculation: mpmath's contexts are not for several threads."""
 
     def __init__(self) -> None:
         from mpmath import MPContext  # noqa: PLC0415  a second to import, for who calculates alone
