@@ -301,6 +301,13 @@ def _turns(s: _Section) -> None:
         default=30,
     )
     s.add(
+        "APPROVAL_SECONDS",
+        kinds.integer(5, 30 * 24 * 3_600),
+        "How long a call of a tool waits for somebody to approve it before its turn goes on without.",
+        "28800",
+        default=28_800,
+    )
+    s.add(
         "MESSAGE_MAX_CHARS",
         kinds.integer(1, 10_000_000),
         "The longest message that is taken, in characters.",

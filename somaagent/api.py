@@ -8,6 +8,7 @@ from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema
 
 from apps.chat.api import router as chat
+from apps.chat.approvals_api import router as approvals
 from apps.chat.openai_api import StrictJson
 from apps.chat.openai_api import router as openai
 from apps.chat.responses.api import router as responses
@@ -50,6 +51,7 @@ api = Api(
 api.add_router("", health, auth=None)
 api.add_router("", sessions)
 api.add_router("/turns", chat)
+api.add_router("", approvals)
 api.add_router("/webhooks", webhooks)
 api.add_router("/schedules", schedules)
 problems.install(api)

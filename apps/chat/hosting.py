@@ -17,18 +17,21 @@ from apps.sessions import statements as sessions
 from somaagent.agent.messages import Usage
 from somaagent.agent.step_events import StepCompleted
 from somaagent.tenancy.fields import uuid7
-from somaagent.tenancy.scripts import Script, Statement, performed, together
+from somaagent.tenancy.scripts import Script, performed, together
+from somaagent.tenancy.statements import membership
 
-from . import history, statements
-from .models import OPEN_STATES, Step, Turn, TurnState
+from . import calls, history, statements
+from .calls import TakenUp
+from .models import HOSTED_STATES, Step, Turn, TurnState
 from .requests import request_of
+from .stepping import calls_end, while_held
 from .webhooks import services as webhooks
 from .webhooks.statements import deliveries
-from .work import Work, lease_end
+from .work import UserOfTurn, Work, lease_end
 
 QUEUED_TOO_LONG = timedelta(seconds=15)
 # A turn that takes every host with it must not go round for ever.
-MOST_ATTEMPTS = 5
+MOST_HOSTS_LOST = 5
 # The form of ``Step.data``: raised with every change that older code could not read.
 STEP_VERSION = 1
 
@@ -41,7 +44,7 @@ def turn_claim(*, tenant_id: UUID, turn_id: UUID, owner: str) -> Script[Work | N
     (taken,) = yield [statements.take(turn_id=turn_id, owner=owner, until=lease_end())]
     if not taken:
         return None
-    session_id, input_id, attempt, submitted_at, kept = taken[0]
+    session_id, input_id, attempt, submitted_at, kept, user_id, begun = taken[0]
     request = request_of(kept)
     agents, newest, done = yield [
         sessions.session_agent(session_id),
@@ -49,7 +52,8 @@ def turn_claim(*, tenant_id: UUID, turn_id: UUID, owner: str) -> Script[Work | N
         statements.steps(turn_id),
     ]
     agent = sessions.agent_of(agents, None)
-    (profiles,) = yield [sessions.profiles(agent)]
+    profiles, members = yield [sessions.profiles(agent), membership(user_id)]
+    kept_steps = [StepCompleted.from_data(orjson.loads(data)) for (data,) in done]
     conversation = yield from history.conversation(
         session_id=session_id,
         agent=agent,
@@ -66,9 +70,18 @@ def turn_claim(*, tenant_id: UUID, turn_id: UUID, owner: str) -> Script[Work | N
         attempt=attempt,
         submitted_at=submitted_at,
         conversation=conversation,
-        done=[StepCompleted.from_data(orjson.loads(data)) for (data,) in done],
+        user=UserOfTurn(user_id, members[0][0] if members else ""),
+        agent=agent.slug,
+        tools=agent.tools,
+        done=kept_steps,
+        taken_up=(yield from _taken_up(turn_id, begun)) if begun else None,
         request=request,
     )
+
+
+def _taken_up(turn_id: UUID, begun: str) -> Script[TakenUp]:
+    (rows,) = yield [calls.of_step(turn_id, orjson.loads(begun)["step"])]
+    return calls.taken_up(begun, calls.rows_of(rows))
 
 
 def turn_renew(*, turn_id: UUID, owner: str) -> Script[TurnState | None]:
@@ -81,21 +94,14 @@ def turn_renew(*, turn_id: UUID, owner: str) -> Script[TurnState | None]:
 
 def step_keep(*, work: Work, step: StepCompleted) -> Script[bool]:
     """Keep a finished step. False when another host has the turn: its steps are the ones that count."""
-    return (yield from _kept(work, statements.keep(_step(work, step))))
+    kept = statements.keep(_step(work, step))
+    return (yield from while_held(work, kept, statements.nothing_begun(work.turn_id)))
 
 
 def summary_keep(*, work: Work, message_id: UUID, summary: str) -> Script[bool]:
     """Keep a summary of the session up to and with a message. False when another host has the turn."""
     summarised = sessions.summarised(session_id=work.session_id, message_id=message_id, summary=summary)
-    return (yield from _kept(work, summarised))
-
-
-def _kept(work: Work, write: Statement) -> Script[bool]:
-    """Write while the turn is this host's. False, and nothing is written, when it is no longer."""
-    (rows,) = yield [statements.hold(turn_id=work.turn_id, owner=work.owner)]
-    if rows:
-        yield [write]
-    return bool(rows)
+    return (yield from while_held(work, summarised))
 
 
 def _step(work: Work, step: StepCompleted) -> Step:
@@ -165,6 +171,8 @@ def turn_finish(*, work: Work, outcome: Outcome) -> Script[Finished]:
             waiting=[message_id for _, _, message_id in not_taken],
         )
     (made,) = yield [together(*batch, deliveries([work.turn_id]))]
+    if work.tools and outcome.state != TurnState.COMPLETED:
+        yield from calls_end([work.turn_id])
     return Finished(
         there=True,
         mine=True,
@@ -189,6 +197,7 @@ def _facts(outcome: Outcome, answer: UUID | None) -> dict[str, object]:
         "state": outcome.state.value,
         "finished_at": timezone.now(),
         "lease_expires_at": None,
+        "begun": None,
         "error_code": outcome.error_code,
         "error_message": outcome.error_message[:500],
         "error_retryable": outcome.error_retryable,
@@ -227,21 +236,36 @@ def turns_sweep() -> Swept:
     """Queue what dead hosts left running, and find all that nobody took."""
     now = timezone.now()
     swept = Swept([], [], [])
-    expired = Turn.objects.filter(state__in=OPEN_STATES, lease_expires_at__lt=now)
-    for turn in expired.only("id", "attempt", "cancel_requested_at"):
+    expired = Turn.objects.filter(state__in=HOSTED_STATES, lease_expires_at__lt=now)
+    for turn in expired.only("id", "hosts_lost", "cancel_requested_at"):
         still = Turn.objects.filter(id=turn.id, state=TurnState.RUNNING, lease_expires_at__lt=now)
         if turn.cancel_requested_at is not None:
-            ended = {"state": TurnState.CANCELLED, "finished_at": now, "lease_expires_at": None}
-            found, facts = swept.cancelled, ended
-        elif turn.attempt >= MOST_ATTEMPTS:
+            found, facts = swept.cancelled, _over(TurnState.CANCELLED, now)
+        elif turn.hosts_lost + 1 >= MOST_HOSTS_LOST:
             found, facts = swept.lost, _given_up(now)
         else:
-            found, facts = swept.waiting, _queued_again()
+            found, facts = swept.waiting, {**_queued_again(), "hosts_lost": turn.hosts_lost + 1}
         if still.update(**facts):
             found.append(turn.id)
-    webhooks.deliveries_create(turn_ids=[*swept.cancelled, *swept.lost])
+    over = [*swept.cancelled, *swept.lost]
+    if over:
+        performed(calls_end(over))
+    webhooks.deliveries_create(turn_ids=over)
+    swept.waiting.extend(performed(_unanswered(now)))
     swept.waiting.extend(performed(_left(now - QUEUED_TOO_LONG)))
     return swept
+
+
+def _unanswered(now: datetime) -> Script[list[UUID]]:
+    """Turns that nobody answered in time: they go on without."""
+    (rows,) = yield [calls.expire(now)]
+    found: list[UUID] = []
+    for turn_id in {turn_id for (turn_id,) in rows}:
+        (_, ((number, _),)) = yield [statements.locked(turn_id), calls.unanswered(turn_id)]
+        if not number:
+            (queued,) = yield [statements.goes_on(turn_id)]
+            found += [turn_id for (turn_id,) in queued]
+    return found
 
 
 def _left(since: datetime) -> Script[list[UUID]]:
@@ -249,12 +273,14 @@ def _left(since: datetime) -> Script[list[UUID]]:
     return [turn_id for (turn_id,) in rows]
 
 
+def _over(state: TurnState, now: datetime) -> dict[str, object]:
+    return {"state": state, "finished_at": now, "lease_expires_at": None, "begun": None}
+
+
 def _given_up(now: datetime) -> dict[str, object]:
     return {
-        "state": TurnState.FAILED,
-        "finished_at": now,
-        "lease_expires_at": None,
+        **_over(TurnState.FAILED, now),
         "error_code": "host_lost",
-        "error_message": f"{MOST_ATTEMPTS} servers stopped while they were answering. Try again.",
+        "error_message": f"{MOST_HOSTS_LOST} servers stopped while they were answering. Try again.",
         "error_retryable": True,
     }

@@ -8,12 +8,14 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
+from apps.tools.models import Answer
 from somaagent.tenancy.fields import IdempotentCreate, TenantOwned
 
 
 class TurnState(models.TextChoices):
     QUEUED = "queued"
     RUNNING = "running"
+    AWAITING_APPROVAL = "awaiting_approval"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -24,7 +26,8 @@ def _cost(help_text: str) -> models.DecimalField[Any, Any]:
     return models.DecimalField(max_digits=24, decimal_places=12, null=True, blank=True, help_text=help_text)
 
 
-OPEN_STATES = [TurnState.QUEUED, TurnState.RUNNING]
+OPEN_STATES = [TurnState.QUEUED, TurnState.RUNNING, TurnState.AWAITING_APPROVAL]
+HOSTED_STATES = [TurnState.QUEUED, TurnState.RUNNING]
 
 
 class OnBusy(models.TextChoices):
@@ -41,7 +44,10 @@ class Turn(TenantOwned, IdempotentCreate):
     Of a session's turns one runs; those that are queued wait for it, oldest first.
 
     While it runs, ``lease_owner`` is the process that runs it, until ``lease_expires_at``, which it
-    keeps moving on. A lease that ran out means that the process is gone.
+    keeps moving on. A lease that ran out means that the process is gone; ``hosts_lost`` counts those.
+
+    ``begun`` is the step whose calls of tools are not all done (the engine's ``step.answered``); ``calls``
+    say how far each is. While some of them wait for approval and none runs, nobody has the turn.
     """
 
     session = models.ForeignKey("agent_sessions.Session", on_delete=models.CASCADE, related_name="turns")
@@ -51,7 +57,7 @@ class Turn(TenantOwned, IdempotentCreate):
         "agent_sessions.Message", on_delete=models.CASCADE, null=True, blank=True, related_name="+"
     )
     attempt = models.PositiveSmallIntegerField(default=0)
-    state = models.CharField(max_length=16, choices=TurnState.choices, default=TurnState.QUEUED)
+    state = models.CharField(max_length=24, choices=TurnState.choices, default=TurnState.QUEUED)
     lease_owner = models.CharField(max_length=100, blank=True)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
@@ -71,6 +77,10 @@ class Turn(TenantOwned, IdempotentCreate):
         editable=False,
         help_text="How its caller wants it answered, where they said.",
     )
+    begun = models.JSONField(null=True, editable=False)
+    approvals_expire_at = models.DateTimeField(null=True, blank=True)
+    # The database has a default too: rows are made by older code while a new version is rolled out.
+    hosts_lost = models.PositiveSmallIntegerField(default=0, db_default=0)
     last_event = models.PositiveIntegerField(default=0, help_text="The sequence number of its final event.")
 
     class Meta:
@@ -80,13 +90,18 @@ class Turn(TenantOwned, IdempotentCreate):
             models.Index(fields=["tenant", "user", "-id"], name="turn_of_user"),
             models.Index(
                 fields=["lease_expires_at"],
-                condition=models.Q(state__in=OPEN_STATES),
+                condition=models.Q(state__in=HOSTED_STATES),
                 name="turn_open_by_lease",
             ),
             models.Index(
                 fields=["session", "id"],
                 condition=models.Q(state__in=OPEN_STATES),
-                name="turn_open_of_session",
+                name="turn_unfinished_of_session",
+            ),
+            models.Index(
+                fields=["approvals_expire_at"],
+                condition=models.Q(state=TurnState.AWAITING_APPROVAL),
+                name="turn_awaiting_approval",
             ),
             models.Index(
                 fields=["session"],
@@ -125,3 +140,50 @@ class Step(TenantOwned):
 
     def __str__(self) -> str:
         return f"Step {self.number} of {self.turn_id}"
+
+
+class CallState(models.TextChoices):
+    """How far a call of a tool is."""
+
+    AWAITING = "awaiting"
+    RUNNING = "running"
+    DONE = "done"
+
+
+class Call(TenantOwned):
+    """A call of a tool that a turn's model asked for, as the turn's hosts and those who approve see it.
+
+    ``arguments`` is JSON text as it would run; ``edited_arguments`` replace them where who approved changed
+    them. A question is asked once (``asked_at``) and answered once. ``cut_short``: it was asked because a
+    host stopped while the call ran, and it may have taken effect. ``outcome`` and ``result`` are of a call
+    that is done.
+    """
+
+    turn = models.ForeignKey(Turn, on_delete=models.CASCADE, related_name="calls")
+    step = models.PositiveSmallIntegerField()
+    call_id = models.CharField(max_length=64)
+    tool = models.CharField(max_length=200)
+    source = models.CharField(max_length=100, blank=True)
+    decision = models.CharField(max_length=36, blank=True)
+    arguments = models.TextField()
+    state = models.CharField(max_length=16, choices=CallState.choices)
+    risk = models.CharField(max_length=16, blank=True)
+    reason = models.TextField(blank=True)
+    asked_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField(null=True)
+    answer = models.CharField(max_length=16, choices=Answer.choices, blank=True)
+    answered_by = models.UUIDField(null=True)
+    answered_role = models.CharField(max_length=16, blank=True)
+    answered_at = models.DateTimeField(null=True)
+    answer_reason = models.CharField(max_length=500, blank=True)
+    edited_arguments = models.TextField(null=True)  # noqa: DJ001 empty text is not JSON, and no edit
+    cut_short = models.BooleanField(default=False)
+    outcome = models.CharField(max_length=16, blank=True)
+    result = models.TextField(blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["turn", "id"]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["turn", "call_id"], name="call_once")]
+
+    def __str__(self) -> str:
+        return f"{self.tool} ({self.state})"

@@ -21,12 +21,17 @@ from django.conf import settings
 from django.db import IntegrityError
 from django.utils import timezone
 
+from apps.tools import toolbox
+from apps.tools.toolsets import Progress
+from somaagent import valkey
 from somaagent.agent.coalesce import coalesce
 from somaagent.agent.events import (
     AgentEvent,
     ContextCompacted,
     RunCompleted,
+    RunPaused,
     TextDelta,
+    TurnAwaitingApproval,
     TurnCancelled,
     TurnCompleted,
     TurnEvent,
@@ -36,19 +41,20 @@ from somaagent.agent.events import (
 from somaagent.agent.limits import Limits
 from somaagent.agent.loop import run
 from somaagent.agent.messages import NOTHING_USED
-from somaagent.agent.ports import ModelSettings
-from somaagent.agent.step_events import StepAnswered, StepCompleted
+from somaagent.agent.ports import ModelSettings, Toolset
+from somaagent.agent.ports import Outcome as CallOutcome
+from somaagent.agent.step_events import StepAnswered, StepCompleted, ToolFinished
 from somaagent.agent.toolsets import EmptyToolset
 from somaagent.errors import SomaError
 from somaagent.observability import metrics
+from somaagent.tenancy.patience import patiently, performed_patiently
 from somaagent.tenancy.scope import in_database, in_tenant
 
-from . import endings, hosting, reach, stream
+from . import endings, hosting, reach, stepping, stream
 from .endings import Ending
 from .hosting import Outcome
 from .models import TurnState
 from .owner import owner
-from .patience import performed_patiently, told_patiently
 from .taps import Record
 from .wakeups import wakeups
 from .webhooks import services as webhooks
@@ -57,6 +63,8 @@ from .work import Work
 logger = structlog.get_logger(__name__)
 
 COALESCE_SECONDS = 0.025
+# Calls that were kept as done when they were judged.
+NEVER_RAN = frozenset({CallOutcome.REFUSED, CallOutcome.DENIED, CallOutcome.EXPIRED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +105,11 @@ class _Host:
         self.parts: list[str] = []
         self.last_step: StepCompleted | None = None
         self.usage = NOTHING_USED
-        # Summaries of a step that is not done: they count when it is, or at the end.
+        # Of a step that is not done: they count when it is, or at the end.
         self.summaries = NOTHING_USED
+        self.begun_usage = work.taken_up.begun.answered.usage if work.taken_up else NOTHING_USED
         self.summarised = 0
+        self.paused = False
         self.started = time.monotonic()
         self.stopped_by: TurnState | None = None
 
@@ -116,6 +126,8 @@ class _Host:
             return Ran()
         if ending.state is TurnState.QUEUED:
             return Ran(given_back=await self._give_back())
+        if ending.state is TurnState.AWAITING_APPROVAL:
+            return await self._pause()
         return Ran(following=await self._finish(ending))
 
     async def _ending(self, engine: asyncio.Task[None]) -> Ending | None:
@@ -131,7 +143,7 @@ class _Host:
             return Ending(TurnState.FAILED, error)
         except Exception as error:  # noqa: BLE001 whatever it is, the turn must end; it is logged there
             return endings.unexpected(error)
-        return Ending(TurnState.COMPLETED)
+        return Ending(TurnState.AWAITING_APPROVAL if self.paused else TurnState.COMPLETED)
 
     def _stopped(self) -> Ending | None:
         if self.stopped_by is TurnState.CANCELLED:
@@ -149,11 +161,12 @@ class _Host:
         events = run(
             endings.messages_of(self.work),
             model=await reach.model_for(conversation.profiles, wanted),
-            toolset=EmptyToolset(),
+            toolset=await self._toolset(),
             settings=wanted,
             limits=Limits(seconds=settings.TURN_TIMEOUT_SECONDS),
             caller_tools=request.tools if request else (),
             done=len(done),
+            begun=self.work.taken_up.begun if self.work.taken_up else None,
             window=reach.window_of(conversation.profiles[0], conversation.ratio),
             summary=conversation.summary,
         )
@@ -161,9 +174,27 @@ class _Host:
             async for event in coalesced:
                 await self._take(event)
 
+    async def _toolset(self) -> Toolset:
+        """What the turn's agent may use, and what became of the calls that another host began."""
+        work = self.work
+        if not work.tools:
+            return EmptyToolset()
+        tools = await toolbox.tools_named(work.tenant_id, work.tools)
+        progress = Progress(spent=lambda: self.usage + self.begun_usage)
+        past = work.taken_up
+        for name in work.tools_called():
+            if name in tools:
+                progress.count(tools[name])
+        return toolbox.toolset(
+            tools, work.caller(), progress=progress, past=past.past if past else toolbox.NOTHING_PAST
+        )
+
     async def _take(self, event: AgentEvent) -> None:
         """Keep and tell what the engine says."""
         self._note(event)
+        if isinstance(event, RunPaused):
+            self.paused = True
+            return
         if isinstance(event, StepCompleted) and not event.results:
             self.last_step = event  # kept and told with the turn's end, which it is
             return
@@ -180,6 +211,9 @@ class _Host:
         told: list[TurnEvent] = [TurnStarted(str(self.work.turn_id), self.work.attempt)]
         for step in self.work.done:
             told += (TextDelta(step.text), step) if step.text else (step,)
+        if (past := self.work.taken_up) is not None:
+            said = past.begun.answered.message.text
+            told += [*([TextDelta(said)] if said else []), *past.begun.finished, *past.answers]
         for event in told[1:]:
             self._note(event)
         await self._emit(*told)
@@ -188,6 +222,10 @@ class _Host:
         """Keep what another host has to know. False when it has the turn already."""
         if isinstance(event, StepCompleted):
             keep = functools.partial(hosting.step_keep, work=self.work, step=event)
+        elif isinstance(event, StepAnswered):
+            keep = functools.partial(stepping.step_begin, work=self.work, answered=event)
+        elif isinstance(event, ToolFinished) and event.outcome not in NEVER_RAN:
+            keep = functools.partial(stepping.call_finish, work=self.work, finished=event)
         elif isinstance(event, ContextCompacted) and event.covers == "conversation":
             self.summarised += event.messages
             last = self.work.conversation.last_of(self.summarised)
@@ -209,9 +247,11 @@ class _Host:
         elif isinstance(event, ContextCompacted):
             self.summaries += event.usage
             self._tell(event)
+        elif isinstance(event, StepAnswered):
+            self.begun_usage, self.summaries = event.usage, NOTHING_USED
         elif isinstance(event, StepCompleted):
             self.usage += event.usage
-            self.summaries = NOTHING_USED
+            self.begun_usage, self.summaries = NOTHING_USED, NOTHING_USED
 
     def _tell(self, compacted: ContextCompacted) -> None:
         metrics.COMPACTIONS.labels(covers=compacted.covers).inc()
@@ -230,7 +270,8 @@ class _Host:
             Record(number, event.type, orjson.dumps(event.data()))
             for number, event in enumerate(events, first)
         ]
-        await told_patiently(functools.partial(stream.append, self.work.turn_id, *records))
+        tell = functools.partial(stream.append, self.work.turn_id, *records)
+        await patiently(valkey.ERRORS, tell)
 
     async def _watch(self, engine: asyncio.Task[None]) -> None:
         """Keep the lease; stop the engine when somebody cancels, or when another host has the turn."""
@@ -247,6 +288,19 @@ class _Host:
                     engine.cancel()
                     return
 
+    async def _pause(self) -> Ran:
+        """Leave the turn to those who are asked. Where they have answered in the meantime, it goes on."""
+        ask = functools.partial(stepping.first_expiry, turn_id=self.work.turn_id)
+        expires_at = await performed_patiently(self.work.tenant_id, ask)
+        if expires_at is not None:
+            await self._emit(TurnAwaitingApproval(expires_at.isoformat()))
+        pause = functools.partial(stepping.turn_pause, work=self.work, used=self.usage + self.begun_usage)
+        paused = await performed_patiently(self.work.tenant_id, pause)
+        logger.info("turn.paused", state=paused)
+        if paused is TurnState.CANCELLED:
+            return Ran(following=await self._finish(Ending(TurnState.CANCELLED)))
+        return Ran(following=self.work.turn_id if paused is TurnState.QUEUED else None)
+
     async def _give_back(self) -> bool:
         given = await in_tenant(
             self.work.tenant_id,
@@ -259,7 +313,7 @@ class _Host:
 
     async def _finish(self, ending: Ending) -> UUID | None:
         failed = TurnFailed.of(ending.error) if ending.error else None
-        self.usage += self.summaries
+        self.usage += self.summaries + self.begun_usage
         outcome = Outcome(
             state=ending.state,
             text="".join(self.parts),

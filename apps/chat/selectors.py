@@ -10,11 +10,16 @@ from django.db.models import Count
 
 from somaagent.errors import not_found
 from somaagent.tenancy.actor import Actor
+from somaagent.tenancy.models import Role
 
-from .models import OPEN_STATES, Turn, TurnState
+from .models import OPEN_STATES, Call, CallState, Turn, TurnState
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
+
+
+# Who may be asked to approve what others' turns want to do: the policy decides whether they may.
+ELDERS = frozenset({Role.OWNER.value, Role.ADMIN.value})
 
 
 def turn_get(*, actor: Actor, turn_id: UUID) -> Turn:
@@ -44,6 +49,14 @@ def turn_states(*, since: datetime) -> dict[str, int]:
 def turns_open(*, session_id: UUID) -> QuerySet[Turn]:
     """The session's running turn and those that wait, oldest first."""
     return Turn.objects.filter(session_id=session_id, state__in=OPEN_STATES).order_by("id")
+
+
+def approvals_waiting(*, actor: Actor) -> QuerySet[Call]:
+    """The calls that wait for an answer: of the actor's own turns; of all, where others may ask them too."""
+    waiting = Call.objects.filter(
+        state=CallState.AWAITING, answer="", turn__state=TurnState.AWAITING_APPROVAL
+    )
+    return waiting if actor.role in ELDERS else waiting.filter(turn__user_id=actor.user_id)
 
 
 def turns_of(actor: Actor) -> QuerySet[Turn]:

@@ -21,8 +21,9 @@ from somaagent.tenancy.scripts import Row, Script, Statement, inserted, read, to
 from . import history, statements
 from .models import OnBusy, Turn, TurnState
 from .requests import Request, request_of
+from .stepping import calls_end
 from .webhooks.statements import deliveries
-from .work import Work, lease_end
+from .work import UserOfTurn, Work, lease_end
 
 if TYPE_CHECKING:
     from apps.sessions.models import Session
@@ -94,7 +95,7 @@ def turn_submit(
     turn = _turn(actor, session, message.id, idempotency, None if waits else host, request)
     batch = [kept, inserted(message), inserted(turn)]
     submitted = Submitted(turn, starts=not waits, stopped=stopped)
-    return (yield from _kept(batch, submitted, session, [("user", text)], parent))
+    return (yield from _kept(actor, batch, submitted, session, [("user", text)], parent))
 
 
 def turn_retry(
@@ -111,7 +112,7 @@ def turn_retry(
     turn = _turn(actor, session, earlier.input_message_id, idempotency, host, request_of(earlier.request))
     batch = [sessions.session_changed(session), inserted(turn)]
     submitted = Submitted(turn, starts=True)
-    return (yield from _kept(batch, submitted, session, [], earlier.input_message_id))
+    return (yield from _kept(actor, batch, submitted, session, [], earlier.input_message_id))
 
 
 def made_before(actor: Actor, idempotency: Idempotency | None) -> Script[Turn | None]:
@@ -150,8 +151,9 @@ def _make_room(session: Session, found: list[Row], on_busy: OnBusy) -> Script[tu
         if len(found) > MOST_WAITING:
             raise _busy(f"{MOST_WAITING} turns wait in this session already: wait for them, or cancel some.")
         return [], True
-    queued, running = yield statements.stop_all(session.id)
-    stopped = [read(Turn, row) for row in (*queued, *running)]
+    waiting, running = yield statements.stop_all(session.id)
+    stopped = [read(Turn, row) for row in (*waiting, *running)]
+    yield from calls_end([turn.id for turn in stopped[: len(waiting)]])
     # Nobody is woken for these: the sweep finds them.
     yield [deliveries([turn.id for turn in stopped])]
     return stopped, bool(running)
@@ -202,6 +204,7 @@ def _turn(
 
 
 def _kept(
+    actor: Actor,
     batch: list[Statement],
     submitted: Submitted,
     session: Session,
@@ -236,6 +239,9 @@ def _kept(
         attempt=turn.attempt,
         submitted_at=turn.created_at,
         conversation=conversation,
+        user=UserOfTurn(actor.user_id, actor.role),
+        agent=session.agent.slug,
+        tools=session.agent.tools,
         request=request,
     )
     return dataclasses.replace(submitted, work=work)
@@ -254,11 +260,13 @@ class Cancelled:
 
 def turn_cancel(*, actor: Actor, turn_id: UUID) -> Script[Cancelled]:
     """Ask a turn to stop. One that nobody took yet is cancelled at once; a running one by its host."""
-    queued, running = yield statements.stop(user_id=actor.user_id, turn_id=turn_id)
-    stopped = queued or running
+    waiting, running = yield statements.stop(user_id=actor.user_id, turn_id=turn_id)
+    stopped = waiting or running
     if not stopped:
         return Cancelled((yield from _turn_of(actor, turn_id)))
     turn = read(Turn, stopped[0])
+    if waiting:
+        yield from calls_end([turn.id])
     made, found = yield [deliveries([turn.id]), statements.open_turns(turn.session_id)]
     waits = bool(found) and all(state == TurnState.QUEUED for _, state in found)
     return Cancelled(turn, found[0][0] if waits else None, tuple(delivery_id for delivery_id, _ in made))

@@ -7,8 +7,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
 from django.utils import timezone
 
+from somaagent.agent.messages import Usage
+from somaagent.agent.step_events import StepAnswered
 from somaagent.tenancy.scripts import Statement, columns, inserted
 
 from .models import OPEN_STATES, Step, Turn
@@ -27,7 +30,7 @@ UPDATE chat_turn turn
 SET state = 'running', lease_owner = %(owner)s, lease_expires_at = %(until)s, started_at = %(now)s,
     attempt = attempt + 1
 WHERE id = %(turn)s AND state = 'queued' AND {_TIME_HAS_COME}
-RETURNING session_id, input_message_id, attempt, created_at, request::text
+RETURNING session_id, input_message_id, attempt, created_at, request::text, user_id, begun::text
 """  # noqa: S608 conditions of ours
 
 _LEFT = f"""
@@ -93,21 +96,23 @@ def stop(*, user_id: UUID, turn_id: UUID) -> list[Statement]:
 
 
 def _stop(where: str, parameters: dict[str, Any]) -> list[Statement]:
-    """Cancels what waits and asks what runs to stop; gives the turns (``Turn``'s columns) of both."""
+    """Cancels what nobody hosts and asks what runs to stop; gives the turns (``Turn``'s columns) of both."""
     facts = {**parameters, "now": timezone.now()}
-    queued = f"""
-        UPDATE chat_turn turn SET state = 'cancelled', cancel_requested_at = %(now)s, finished_at = %(now)s
-        WHERE {where} AND turn.state = 'queued' RETURNING {columns(Turn, "turn")}
+    waiting = f"""
+        UPDATE chat_turn turn SET state = 'cancelled', cancel_requested_at = %(now)s, finished_at = %(now)s,
+            begun = NULL, approvals_expire_at = NULL
+        WHERE {where} AND turn.state IN ('queued', 'awaiting_approval') RETURNING {columns(Turn, "turn")}
     """  # noqa: S608 columns and conditions of ours
     running = f"""
         UPDATE chat_turn turn SET cancel_requested_at = COALESCE(cancel_requested_at, %(now)s)
         WHERE {where} AND turn.state = 'running' RETURNING {columns(Turn, "turn")}
     """  # noqa: S608 columns and conditions of ours
-    return [Statement(queued, facts), Statement(running, facts)]
+    return [Statement(waiting, facts), Statement(running, facts)]
 
 
 def take(*, turn_id: UUID, owner: str, until: datetime) -> Statement:
-    """Claims a queued turn whose time has come: session, input message, attempt, time of submission, request.
+    """Claims a queued turn whose time has come: session, input message, attempt, time of submission, request,
+    user, and the step that is begun.
 
     Where another turn of the session is taken in the same moment, the index of running turns refuses one.
     """
@@ -161,6 +166,50 @@ def hold(*, turn_id: UUID, owner: str) -> Statement:
 def keep(step: Step) -> Statement:
     """Keeps a step, once. Its turn is held."""
     return inserted(step, once="turn_id, number")
+
+
+def begin(*, turn_id: UUID, answered: StepAnswered) -> Statement:
+    """Keeps what a model asked for before it is done."""
+    sql = "UPDATE chat_turn SET begun = %(begun)s::jsonb WHERE id = %(turn)s"
+    return Statement(sql, {"turn": turn_id, "begun": orjson.dumps(answered.data()).decode()})
+
+
+def nothing_begun(turn_id: UUID) -> Statement:
+    """The step that was begun is done."""
+    return Statement("UPDATE chat_turn SET begun = NULL WHERE id = %(turn)s", {"turn": turn_id})
+
+
+def pause(*, turn_id: UUID, state: str, expires_at: datetime | None, used: Usage) -> Statement:
+    """Takes a turn out of its host's hands, with what it used up to now; no row: it was asked to stop."""
+    facts = {"turn": turn_id, "state": state, "expires": expires_at, "now": timezone.now()}
+    tokens = ", ".join(f"{kind} = %({kind})s" for kind in used.tokens())
+    sql = f"""
+        UPDATE chat_turn SET state = %(state)s, queued_at = %(now)s, lease_owner = '',
+            lease_expires_at = NULL, approvals_expire_at = %(expires)s, cost = %(cost)s, {tokens}
+        WHERE id = %(turn)s AND cancel_requested_at IS NULL RETURNING id
+    """  # noqa: S608 names of ours
+    return Statement(sql, facts | used.tokens() | {"cost": used.cost})
+
+
+def goes_on(turn_id: UUID) -> Statement:
+    """Queues a turn whose questions are answered; no row: a host has it, or it is over."""
+    sql = """
+        UPDATE chat_turn SET state = 'queued', queued_at = %(now)s, approvals_expire_at = NULL
+        WHERE id = %(turn)s AND state = 'awaiting_approval' RETURNING id
+    """
+    return Statement(sql, {"turn": turn_id, "now": timezone.now()})
+
+
+def locked(turn_id: UUID) -> Statement:
+    """A turn of the tenant, until the transaction's end nobody else's to change."""
+    sql = f"SELECT {columns(Turn, 'turn')} FROM chat_turn turn WHERE turn.id = %(turn)s FOR UPDATE"  # noqa: S608 ours
+    return Statement(sql, {"turn": turn_id})
+
+
+def owners(turn_ids: Sequence[UUID]) -> Statement:
+    """Whose turns these are: turn, user, session."""
+    sql = "SELECT id, user_id, session_id FROM chat_turn WHERE id = ANY(%(turns)s)"
+    return Statement(sql, {"turns": list(turn_ids)})
 
 
 def end(*, turn_id: UUID, owner: str, facts: dict[str, Any]) -> Statement:

@@ -13,9 +13,11 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any
 from uuid import UUID
 
+import orjson
 from redis.exceptions import ResponseError
 
 from somaagent import valkey
+from somaagent.agent.events import TurnEvent
 
 from .taps import MOST_EVENTS, Record, Tap, happened
 from .wakeups import channel_of, wakeups
@@ -50,6 +52,14 @@ async def append(turn_id: UUID, *records: Record) -> None:
             await _expect(turn_id, record, answer)
     if (tap := _taps.get(turn_id)) is not None:
         tap.add(records)
+
+
+async def conclude(turn_id: UUID, event: TurnEvent) -> None:
+    """Tell how a turn ended that nobody hosts, unless that was told."""
+    newest = await last(turn_id)
+    if newest is None or not newest.final:
+        sequence = newest.sequence + 1 if newest else 1
+        await append(turn_id, Record(sequence, event.type, orjson.dumps(event.data())))
 
 
 async def _expect(turn_id: UUID, record: Record, error: ResponseError) -> None:

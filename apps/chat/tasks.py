@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from uuid import UUID
 
-import orjson
 import structlog
 from celery import shared_task
 
-from somaagent.agent.events import TurnCancelled, TurnEvent, TurnFailed
+from somaagent.agent.events import TurnCancelled, TurnFailed
 from somaagent.background import run_coroutine
 from somaagent.errors import Kind, SomaError
 from somaagent.tenancy.scope import tenant_scope
@@ -16,7 +15,6 @@ from somaagent.tenancy.selectors import tenant_ids
 
 from . import handover, host, hosting, stream
 from .schedules import tasks as _schedules  # noqa: F401 Celery looks for tasks in this module alone
-from .taps import Record
 
 logger = structlog.get_logger(__name__)
 
@@ -40,19 +38,11 @@ def turns_sweep() -> None:
             logger.warning("turn.waited", turn_id=str(turn_id))
             handover.to_workers(turn_id, tenant_id)
         for turn_id in swept.cancelled:
-            run_coroutine(_say(turn_id, TurnCancelled()))
+            run_coroutine(stream.conclude(turn_id, TurnCancelled()))
         for turn_id in swept.lost:
             logger.error("turn.host_lost", turn_id=str(turn_id))
-            run_coroutine(_say(turn_id, TurnFailed.of(_lost())))
+            run_coroutine(stream.conclude(turn_id, TurnFailed.of(_lost())))
 
 
 def _lost() -> SomaError:
     return SomaError(Kind.UNAVAILABLE, "host_lost", "The servers that were answering stopped. Try again.")
-
-
-async def _say(turn_id: UUID, event: TurnEvent) -> None:
-    """Tell who follows the turn how it ended."""
-    last = await stream.last(turn_id)
-    if last is None or not last.final:
-        sequence = last.sequence + 1 if last else 1
-        await stream.append(turn_id, Record(sequence, event.type, orjson.dumps(event.data())))

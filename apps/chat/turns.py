@@ -105,8 +105,8 @@ async def _tell_stopped(turn: Turn) -> None:
     """Tell its host, or where it had none, those who follow it."""
     if turn.state == TurnState.RUNNING:
         await stream.call_host(turn.id, turn.lease_owner)
-    elif turn.state == TurnState.CANCELLED and await stream.last(turn.id) is None:
-        await stream.append(turn.id, _record(1, TurnCancelled()))
+    elif turn.state == TurnState.CANCELLED:
+        await stream.conclude(turn.id, TurnCancelled())
 
 
 async def follow(*, actor: Actor, turn_id: UUID, after: int) -> AsyncGenerator[Record | None, None]:

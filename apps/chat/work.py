@@ -11,9 +11,11 @@ from uuid import UUID
 from django.conf import settings
 from django.utils import timezone
 
+from apps.tools.tool import Caller
 from somaagent.agent.messages import ModelMessage
 from somaagent.agent.step_events import StepCompleted
 
+from .calls import TakenUp
 from .requests import Request
 
 if TYPE_CHECKING:
@@ -56,9 +58,18 @@ class Conversation:
 
 
 @dataclass(frozen=True, slots=True)
+class UserOfTurn:
+    """Whose turn it is, and their role in the tenant; empty where they are no member any more."""
+
+    id: UUID
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """A claimed turn, with what its host needs to answer it: the steps that are done, oldest first.
 
+    ``agent`` is its slug, ``tools`` what it may use. ``taken_up``: the step that another host began.
     ``request``: how its caller wants it answered, where they said.
     """
 
@@ -69,8 +80,24 @@ class Work:
     attempt: int
     submitted_at: datetime
     conversation: Conversation
+    user: UserOfTurn
+    agent: str
+    tools: Sequence[str] = ()
+    taken_up: TakenUp | None = None
     done: Sequence[StepCompleted] = ()
     request: Request | None = None
+
+    def caller(self) -> Caller:
+        """As the tools know them."""
+        user = self.user
+        return Caller(self.tenant_id, user.id, user.role, self.agent, self.session_id, self.turn_id)
+
+    def tools_called(self) -> list[str]:
+        """The names of the tools whose results the turn has."""
+        called = [call.name for step in self.done for call in step.message.tool_calls]
+        if self.taken_up is not None:
+            called += [finished.name for finished in self.taken_up.begun.finished]
+        return called
 
 
 def lease_end() -> datetime:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator, URLValidator
 from django.db import models
@@ -284,6 +285,14 @@ class Agent(TenantOwned):
     instructions = models.TextField(blank=True, help_text="What the model is told before the conversation.")
     model_profile = models.ForeignKey(ModelProfile, on_delete=models.PROTECT, related_name="agents")
     is_default = models.BooleanField(default=False, help_text="Answers where no agent is named.")
+    # The database has a default too: rows are made by older code while a new version is rolled out.
+    tools = ArrayField(
+        models.CharField(max_length=64),
+        default=list,
+        db_default=[],
+        blank=True,
+        help_text="The tools that it may use, by name; * stands for any characters.",
+    )
 
     class Meta:
         ordering: ClassVar = ["name"]

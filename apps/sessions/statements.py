@@ -84,6 +84,16 @@ def session_agent(session_id: UUID) -> Statement:
     return Statement(sql, {"session": session_id})
 
 
+def agent_slugs(session_ids: Sequence[UUID]) -> Statement:
+    """Which agent answers in these sessions: session, slug."""
+    sql = """
+        SELECT session.id, agent.slug
+        FROM agent_sessions_session session JOIN agent_sessions_agent agent ON agent.id = session.agent_id
+        WHERE session.id = ANY(%(sessions)s)
+    """
+    return Statement(sql, {"sessions": list(session_ids)})
+
+
 def profiles(agent: Agent) -> Statement:
     """The agent's model profile and those that stand in for it, in order: none of them twice."""
     sql = f"""

@@ -9,6 +9,8 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 from uuid import UUID
 
+from somaagent.errors import Kind, SomaError
+
 # What every protocol takes as a function's name (OpenAI's, Anthropic's, MCP's).
 NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]{0,63}")
 BUILT_IN = "built_in"
@@ -62,7 +64,9 @@ class Tool:
 
     ``idempotent``: running a call again does no harm, so that one which was cut short may be. ``seconds``: a
     call that takes longer is stopped. ``most_characters``: of a longer result the rest is cut off, which it
-    says. ``source``: ``built_in``, or ``mcp:`` and the server's slug.
+    says. ``calls_a_minute``: of one tenant, over all processes. ``breaker_failures``: after so many calls in
+    a row that failed for reasons of the tool's own, it is left alone for a while; 0: it never is.
+    ``source``: ``built_in``, or ``mcp:`` and the server's slug.
     """
 
     name: str
@@ -75,8 +79,17 @@ class Tool:
     labels: frozenset[Label] = field(default_factory=frozenset)
     seconds: float = 30.0
     most_characters: int = 20_000
+    calls_a_minute: int = 600
+    breaker_failures: int = 0
     source: str = BUILT_IN
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise ValueError(f"{self.name!r} is no name for a tool: {NAME.pattern}")
+
+
+class TooSlow(SomaError):  # noqa: N818 - named for what happened
+    """A call was stopped at its tool's time-out."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(Kind.UPSTREAM, "tool_timeout", f"It took longer than {seconds:g} seconds.")

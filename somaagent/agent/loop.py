@@ -173,6 +173,9 @@ class _Run:
         if not step.calls or self.hands_back(step):
             yield step.completed(())
             return
+        if not step.begun:
+            step.calls = with_own_ids(step.calls, step.number, self.call_ids)
+            self.call_ids.update(call.id for call in step.calls)
         calls = StepCalls(
             self.toolset,
             self.deadline,
@@ -265,8 +268,6 @@ class _Run:
                     step.calls.append(chunk.call)
         if not step.reason:
             raise cut_off()
-        step.calls = with_own_ids(step.calls, step.number, self.call_ids)
-        self.call_ids.update(call.id for call in step.calls)
         self.context.learn(step.usage.input_tokens)
         step.ratio = self.context.ratio
 

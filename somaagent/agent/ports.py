@@ -86,7 +86,8 @@ class Outcome(StrEnum):
     """How a tool call ended. All but ``ok`` come with a reason in place of a result.
 
     ``refused``: it never ran (no such tool, arguments that do not fit, policy); ``denied``: somebody said no;
-    ``expired``: nobody said anything in time; ``cut_short``: its host died, and it may have taken effect.
+    ``expired``: nobody said anything in time; ``cancelled``: its turn was stopped before it ran;
+    ``cut_short``: its host or its turn was stopped while it ran, and it may have taken effect.
     """
 
     OK = "ok"
@@ -95,6 +96,7 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     DENIED = "denied"
     EXPIRED = "expired"
+    CANCELLED = "cancelled"
     CUT_SHORT = "cut_short"
 
 
@@ -118,8 +120,8 @@ class Action(StrEnum):
 class Verdict:
     """What a toolset says of a call before it runs, and why.
 
-    ``call`` is what would run. ``outcome`` is that of a refused call. ``risk``, for who is asked: a word of
-    the tool's. ``decision`` names the policy's decision, where there was one.
+    ``call`` is what would run. ``outcome`` is that of a refused call. ``risk`` and ``source`` are the tool's,
+    in its own words. ``decision`` names the policy's decision, where there was one.
     """
 
     action: Action
@@ -127,6 +129,7 @@ class Verdict:
     reason: str = ""
     outcome: Outcome = Outcome.REFUSED
     risk: str = ""
+    source: str = ""
     decision: str = ""
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jsonschema_rs
@@ -43,6 +44,25 @@ class WrapperToolset(Toolset):
         return await self.inner.call(call)
 
 
+class ArgumentsSchema:
+    """What the arguments of a tool must fit: JSON Schema, draft 2020-12 unless it says otherwise. Nothing is
+    fetched for it.
+    """
+
+    def __init__(self, parameters: Mapping[str, Any]) -> None:
+        self._validator = jsonschema_rs.validator_for(dict(parameters), offline=True)
+
+    def fault(self, written: str) -> str:
+        """Why *written* is not JSON that fits, as a sentence for a model; empty where it is."""
+        try:
+            arguments = orjson.loads(written)
+        except orjson.JSONDecodeError as error:
+            return f"The arguments are not valid JSON: {error}."
+        errors = itertools.islice(self._validator.iter_errors(arguments), _MAX_REASONS)
+        reasons = "; ".join(_reason(error) for error in errors)
+        return f"The arguments do not fit: {reasons}." if reasons else ""
+
+
 class ValidatedToolset(WrapperToolset):
     """Lets only calls through that name a tool of the set and whose arguments fit its schema.
 
@@ -53,32 +73,20 @@ class ValidatedToolset(WrapperToolset):
     def __init__(self, inner: Toolset) -> None:
         super().__init__(inner)
         self._schemas = tuple(inner.schemas())
-        self._validators: dict[str, Any] = {
-            schema.name: jsonschema_rs.validator_for(dict(schema.parameters), offline=True)
-            for schema in self._schemas
-        }
+        self._arguments = {schema.name: ArgumentsSchema(schema.parameters) for schema in self._schemas}
 
     def schemas(self) -> Sequence[ToolSchema]:
         return self._schemas
 
     async def judge(self, call: ToolCall) -> Verdict:
-        validator = self._validators.get(call.name)
-        if validator is None:
-            known = ", ".join(sorted(self._validators)) or "none"
+        schema = self._arguments.get(call.name)
+        if schema is None:
+            known = ", ".join(sorted(self._arguments)) or "none"
             return Verdict(Action.REFUSE, call, f"There is no tool named {call.name!r}. Tools: {known}.")
         written = call.arguments.strip() or "{}"
-        try:
-            arguments = orjson.loads(written)
-        except orjson.JSONDecodeError as error:
-            return Verdict(Action.REFUSE, call, f"The arguments are not valid JSON: {error}.")
-        if reasons := _reasons(validator, arguments):
-            return Verdict(Action.REFUSE, call, "The arguments do not fit: " + "; ".join(reasons) + ".")
+        if fault := schema.fault(written):
+            return Verdict(Action.REFUSE, call, fault)
         return await self.inner.judge(ToolCall(call.id, call.name, written, call.native))
-
-
-def _reasons(validator: Any, arguments: Any) -> list[str]:
-    errors = validator.iter_errors(arguments)
-    return [_reason(error) for _, error in zip(range(_MAX_REASONS), errors, strict=False)]
 
 
 def _reason(error: Any) -> str:

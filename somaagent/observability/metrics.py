@@ -81,6 +81,11 @@ COMPACTIONS = Counter(
     "Times that a summary took the place of older messages; covers: conversation, steps.",
     ["covers"],
 )
+TOOL_CALLS = Counter("soma_tool_calls_total", "Calls of tools that ended, by how.", ["tool", "outcome"])
+TOOL_SECONDS = Histogram("soma_tool_seconds", "How long calls of tools ran.", ["tool"], buckets=_LONG)
+TOOL_APPROVALS = Counter(
+    "soma_tool_approvals_total", "Questions whether a call may run, by their answer.", ["answer"]
+)
 WEBHOOK_DELIVERIES = Counter(
     "soma_webhook_deliveries_total",
     "Attempts to deliver to a webhook; outcome: delivered, retried (another follows), failed (given up).",
@@ -96,7 +101,9 @@ SCHEDULE_RUNS = Counter("soma_schedule_runs_total", "Times that schedules were d
 SCHEDULE_LATENESS_SECONDS = Histogram(
     "soma_schedule_lateness_seconds", "From the time that a run was planned for to the run.", buckets=_LONG
 )
-POLICY_DECISIONS = Counter("soma_policy_decisions_total", "Calls of tools that the policy judged.", ["effect"])
+POLICY_DECISIONS = Counter(
+    "soma_policy_decisions_total", "Calls of tools that the policy judged.", ["effect"]
+)
 POLICY_FAILURES = Counter(
     "soma_policy_failures_total",
     "Questions that the policy gave no usable answer to, which denies; failure: input, policy, timed_out, "

@@ -13,6 +13,11 @@ def uuid7() -> uuid.UUID:
     return uuid_utils.compat.uuid7()
 
 
+def storable(text: str) -> str:
+    """The text as PostgreSQL can hold it: without NUL."""
+    return text.replace("\x00", "\ufffd")
+
+
 class Identified(models.Model):
     """UUIDv7 key and creation time. Newest first is ``-id``: the key sorts by time."""
 

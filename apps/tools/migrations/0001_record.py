@@ -1,7 +1,7 @@
 import django.db.models.deletion
-import somaagent.tenancy.fields
 from django.db import migrations, models
 
+import somaagent.tenancy.fields
 from somaagent.tenancy.rls import append_only, tenant_policy
 
 

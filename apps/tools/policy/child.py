@@ -38,7 +38,9 @@ class Evaluator:
         if "error" in told:
             raise PolicyError(Failure.POLICY, f"The policy fails on this call: {_short(told['error'])}.")
         if "value" not in told:
-            raise PolicyError(Failure.UNDEFINED, f"The policy says nothing of this call: {rule} is undefined.")
+            raise PolicyError(
+                Failure.UNDEFINED, f"The policy says nothing of this call: {rule} is undefined."
+            )
         return told["value"]
 
     def start(self) -> socket.socket:

@@ -54,5 +54,6 @@ def _children(value: Any) -> Iterable[Any]:
 
 def _refused(what: str) -> PolicyError:
     return PolicyError(
-        Failure.INPUT, f"The policy cannot judge this call: its facts and arguments {what}. Ask for less at once."
+        Failure.INPUT,
+        f"The policy cannot judge this call: its facts and arguments {what}. Ask for less at once.",
     )

@@ -119,7 +119,13 @@ def _observe(question: str, started: float, failure: PolicyError | None) -> None
     metrics.POLICY_SECONDS.labels(engine=engine).observe(time.monotonic() - started)
     if failure:
         metrics.POLICY_FAILURES.labels(engine=engine, failure=failure.failure.value).inc()
-        logger.error("policy.failed", question=question, engine=engine, failure=failure.failure.value, reason=failure.reason)
+        logger.error(
+            "policy.failed",
+            question=question,
+            engine=engine,
+            failure=failure.failure.value,
+            reason=failure.reason,
+        )
 
 
 def engine_name() -> str:

@@ -33,7 +33,9 @@ class OpaEngine:
     async def evaluate(self, rule: str, text: str) -> Answer:
         told = _object(await self._post(f"{self._url}/v1/data/{rule}?provenance=true", text))
         if "result" not in told:
-            raise PolicyError(Failure.UNDEFINED, f"The policy says nothing of this call: {rule} is undefined.")
+            raise PolicyError(
+                Failure.UNDEFINED, f"The policy says nothing of this call: {rule} is undefined."
+            )
         return Answer(told["result"], revision(told.get("provenance")))
 
     async def _post(self, url: str, text: str) -> bytes:

@@ -178,7 +178,7 @@ def test_a_turn_whose_host_died_goes_on_elsewhere_after_its_last_step(acme):
 
 def test_a_turn_that_takes_every_host_with_it_is_given_up(acme):
     turn = submit(acme)
-    for attempt in range(1, hosting.MOST_ATTEMPTS + 1):
+    for attempt in range(1, hosting.MOST_HOSTS_LOST + 1):
         claimed(turn, f"gateway {attempt}")
         lease_runs_out(turn)
         swept = hosting.turns_sweep()

@@ -101,7 +101,7 @@ def test_a_webhook_is_told_what_it_asks_for_however_the_turn_ends(story, receive
 def test_turns_that_the_sweep_ends_are_told_too(story, receiver):
     story.listen(receiver.url)
     with tenant_scope(story.actor.tenant_id):
-        for facts in ({"attempt": hosting.MOST_ATTEMPTS}, {"cancel_requested_at": timezone.now()}):
+        for facts in ({"hosts_lost": hosting.MOST_HOSTS_LOST - 1}, {"cancel_requested_at": timezone.now()}):
             turn = submitted(story.actor, "Hello?").turn
             taken(turn, "a host that died")
             past = timezone.now() - timedelta(minutes=1)

@@ -1,4 +1,4 @@
-"""Waiting for PostgreSQL or Valkey to come back from a restart, while a turn is in hand."""
+"""Waiting for PostgreSQL, or another server, to come back from a restart while a turn is in hand."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from uuid import UUID
 
 import stamina
 
-from somaagent import valkey
-from somaagent.tenancy.scope import DATABASE_AWAY
-from somaagent.tenancy.scripts import Script, perform
+from .scope import DATABASE_AWAY
+from .scripts import Script, perform
 
 T = TypeVar("T")
 
@@ -19,15 +18,11 @@ PATIENCE_SECONDS = 120.0
 
 async def performed_patiently(tenant_id: UUID, script: Callable[[], Script[T]]) -> T:
     """``perform``, again and again while the database is away. The script must bear to run twice."""
-    return await _patiently(DATABASE_AWAY, lambda: perform(tenant_id, script()))
+    return await patiently(DATABASE_AWAY, lambda: perform(tenant_id, script()))
 
 
-async def told_patiently(tell: Callable[[], Awaitable[None]]) -> None:
-    """``tell``, again and again while Valkey is away."""
-    await _patiently(valkey.ERRORS, tell)
-
-
-async def _patiently(away: tuple[type[Exception], ...], attempt: Callable[[], Awaitable[T]]) -> T:
+async def patiently(away: tuple[type[Exception], ...], attempt: Callable[[], Awaitable[T]]) -> T:
+    """What *attempt* gives, again and again while it raises one of *away*, for ``PATIENCE_SECONDS``."""
     try:
         return await attempt()
     except away:
