@@ -36,7 +36,7 @@ from somaagent.resilience.operators import breaker_close, breaker_states
 from somaagent.tenancy.scope import tenant_scope
 from tests import model_server
 from tests.factories import Organisation, organisation, user_of
-from tests.integration.chat.test_model_faults import answered, asked, profile, script
+from tests.integration.chat.scripted import answered, asked, profile, script
 from tests.integration.observability.processes import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
