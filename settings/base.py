@@ -45,6 +45,8 @@ VALKEY: dict[str, Any] = {
     "port": _value("SA01_VALKEY_PORT"),
     "password": _value("SA01_VALKEY_PASSWORD"),
     "tls": _value("SA01_VALKEY_TLS"),
+    # A restart of the server takes a second or two: commands wait it out, for about eight seconds.
+    "retries": 12,
 }
 
 # -- Django --------------------------------------------------------------------------------------------------
