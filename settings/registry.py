@@ -301,6 +301,13 @@ def _turns(s: _Section) -> None:
         default=30,
     )
     s.add(
+        "SWEEP_SECONDS",
+        kinds.integer(1, 300),
+        "How often the scheduler looks for what has come due: lost turns, schedules, webhooks to try again.",
+        "10",
+        default=10,
+    )
+    s.add(
         "MESSAGE_MAX_CHARS",
         kinds.integer(1, 10_000_000),
         "The longest message that is taken, in characters.",
