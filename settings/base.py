@@ -31,6 +31,7 @@ DRAIN_SECONDS: int = _value("SA01_DRAIN_SECONDS")
 TURN_TIMEOUT_SECONDS: int = _value("SA01_TURN_TIMEOUT_SECONDS")
 TURN_LEASE_SECONDS: int = _value("SA01_TURN_LEASE_SECONDS")
 APPROVAL_SECONDS: int = _value("SA01_APPROVAL_SECONDS")
+SWEEP_SECONDS: int = _value("SA01_SWEEP_SECONDS")
 MESSAGE_MAX_CHARS: int = _value("SA01_MESSAGE_MAX_CHARS")
 DB_OWNER_USER: str = _value("SA01_DB_OWNER_USER")
 LOG_LEVEL: str = _value("SA01_LOG_LEVEL")
@@ -46,6 +47,8 @@ VALKEY: dict[str, Any] = {
     "port": _value("SA01_VALKEY_PORT"),
     "password": _value("SA01_VALKEY_PASSWORD"),
     "tls": _value("SA01_VALKEY_TLS"),
+    # A restart of the server takes a second or two: commands wait it out, for about eight seconds.
+    "retries": 12,
 }
 
 # -- Django --------------------------------------------------------------------------------------------------

@@ -31,7 +31,6 @@ from somaagent.observability import logging, metrics, tracing
 
 HEARTBEAT_SECONDS = 5.0
 HEARTBEAT_EXPIRY_SECONDS = 30
-_SWEEP_SECONDS = 10.0
 _FORGET_SECONDS = 3600.0
 
 logger = structlog.get_logger(__name__)
@@ -45,7 +44,7 @@ def broker_url(valkey: dict[str, Any]) -> str:
 
 
 def _configuration() -> dict[str, Any]:
-    longest = django_settings.TURN_TIMEOUT_SECONDS
+    longest, sweep = django_settings.TURN_TIMEOUT_SECONDS, float(django_settings.SWEEP_SECONDS)
     return {
         "broker_url": broker_url(django_settings.VALKEY),
         "broker_use_ssl": {"ssl_cert_reqs": ssl.CERT_REQUIRED} if django_settings.VALKEY["tls"] else None,
@@ -85,13 +84,13 @@ def _configuration() -> dict[str, Any]:
         "beat_schedule": {
             "turns-sweep": {
                 "task": "chat.turns_sweep",
-                "schedule": _SWEEP_SECONDS,
-                "options": {"expires": _SWEEP_SECONDS * 3},
+                "schedule": sweep,
+                "options": {"expires": sweep * 3},
             },
             "webhooks-sweep": {
                 "task": "chat.webhooks_sweep",
-                "schedule": _SWEEP_SECONDS,
-                "options": {"expires": _SWEEP_SECONDS * 3},
+                "schedule": sweep,
+                "options": {"expires": sweep * 3},
             },
             "webhook-deliveries-forget": {
                 "task": "chat.webhook_deliveries_forget",
@@ -100,8 +99,8 @@ def _configuration() -> dict[str, Any]:
             },
             "schedules-sweep": {
                 "task": "chat.schedules_sweep",
-                "schedule": _SWEEP_SECONDS,
-                "options": {"expires": _SWEEP_SECONDS * 3},
+                "schedule": sweep,
+                "options": {"expires": sweep * 3},
             },
         },
     }

@@ -17,9 +17,7 @@ from redis.exceptions import ConnectionError as ValkeyConnectionError
 from redis.exceptions import TimeoutError as ValkeyTimeoutError
 from redis.retry import Retry
 
-# A restart of the server takes a second or two: commands wait it out, for about eight seconds.
 _BACKOFF = ExponentialWithJitterBackoff(base=0.05, cap=1.0)
-_RETRIES = 12
 _TIMEOUT_SECONDS = 5.0
 _MOST_CONNECTIONS = 50
 _WAIT_SECONDS = 20.0
@@ -64,7 +62,7 @@ def _pool() -> redis.asyncio.BlockingConnectionPool:
         max_connections=_MOST_CONNECTIONS,
         timeout=_WAIT_SECONDS,
         connection_class=kind,
-        retry=AsyncRetry(_BACKOFF, _RETRIES),
+        retry=AsyncRetry(_BACKOFF, settings.VALKEY["retries"]),
         **options,
     )
 
@@ -76,4 +74,4 @@ def blocking_client() -> redis.Redis:
 
 @functools.lru_cache(maxsize=1)
 def _of_process(_: int) -> redis.Redis:
-    return redis.Redis(**_options(), retry=Retry(_BACKOFF, _RETRIES))
+    return redis.Redis(**_options(), retry=Retry(_BACKOFF, settings.VALKEY["retries"]))

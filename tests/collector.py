@@ -52,7 +52,7 @@ class _Receive(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def running() -> Iterator[Collector]:
     with Collector() as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
             yield server

@@ -21,7 +21,6 @@ from typing import Any
 
 import psycopg
 
-from settings import MODULES
 from settings.environment import owner_environment
 from somaagent.embedded import EmbeddedServer, NotReady, Stack
 from somaagent.embedded.launch import spawn
@@ -45,7 +44,7 @@ class RunningStack:
     @classmethod
     def of(cls, stack: Stack) -> RunningStack:
         found = stack.environment() | {MARKER: str(stack.data_dir)}
-        found["DJANGO_SETTINGS_MODULE"] = MODULES[found["SA01_DEPLOYMENT_MODE"]]
+        found["DJANGO_SETTINGS_MODULE"] = "tests.django_settings"
         return cls(stack.data_dir, stack, found)
 
     @property

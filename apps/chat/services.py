@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from django.conf import settings
 from django.utils import timezone
 
 from apps.sessions import services as session_services
@@ -77,7 +76,7 @@ def turn_submit(
     ``IntegrityError`` where the same request is sent twice at once: asked again, this finds the other one.
     """
     if request is None:
-        _check_text(text)
+        session_services.refuse_unfit(text, field="body.input", empty="Write something.")
     if existing := (yield from made_before(actor, idempotency)):
         return Submitted(existing)
     stopped: list[Turn] = []
@@ -277,19 +276,6 @@ def _turn_of(actor: Actor, turn_id: UUID) -> Script[Turn]:
     if not rows:
         raise not_found("turn")
     return read(Turn, rows[0])
-
-
-def _check_text(text: str) -> None:
-    most = settings.MESSAGE_MAX_CHARS
-    if len(text) > most:
-        raise SomaError(
-            Kind.TOO_LARGE,
-            "message_too_long",
-            f"A message holds at most {most} characters.",
-            field="body.input",
-        )
-    if not text.strip():
-        raise invalid("body.input", "Write something.")
 
 
 def _busy(sentence: str) -> SomaError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
@@ -87,7 +88,7 @@ def message_from_user(*, session: Session, text: str, parent: UUID | None) -> Me
     message = Message(
         tenant_id=session.tenant_id, session=session, parent_id=parent, role=MessageRole.USER, text=text
     )
-    session.title = session.title or _title(text)
+    session.title = session.title or title_of(text)
     session.active_message_id = message.id
     return message
 
@@ -101,7 +102,7 @@ def message_forget(*, session_id: UUID, message_id: UUID) -> None:
     """
     session = Session.objects.get(id=session_id)
     message = Message.objects.get(id=message_id, session_id=session_id)
-    if session.title == _title(message.text):
+    if session.title == title_of(message.text):
         session.title = ""
     Message.objects.filter(session_id=session_id).exclude(summary="").update(summary="")
     followed = Message.objects.filter(session_id=session_id, parent_id=message_id).exists()
@@ -120,7 +121,22 @@ def refuse_archived(session: Session) -> None:
         raise SomaError(Kind.CONFLICT, "session_archived", "This session is archived: bring it back first.")
 
 
-def _title(text: str) -> str:
+def refuse_unfit(text: str, *, field: str, empty: str) -> None:
+    """Refuse what cannot be a user's message: ``message_too_long``, or with the sentence ``empty``."""
+    most = settings.MESSAGE_MAX_CHARS
+    if len(text) > most:
+        raise SomaError(
+            Kind.TOO_LARGE,
+            "message_too_long",
+            f"A message holds at most {most} characters.",
+            field=field,
+        )
+    if not text.strip():
+        raise invalid(field, empty)
+
+
+def title_of(text: str) -> str:
+    """What a session is called that begins with this text: a line of at most ``TITLE_LENGTH``."""
     line = " ".join(text.split())
     return line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1].rstrip() + "…"
 

@@ -20,17 +20,21 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Ledger:
-    """The processes that run now: kept in ``RUN_DIR/pids.json``, and told to a guard that outlives us."""
+    """The processes that run now: kept in ``RUN_DIR/pids.json``, and told to a guard that outlives us.
 
-    def __init__(self, run_dir: Path) -> None:
+    ``grace``: how many seconds the guard gives to what it ends.
+    """
+
+    def __init__(self, run_dir: Path, grace: float = GRACE_SECONDS) -> None:
         self._path = run_dir / FILE_NAME
+        self._grace = grace
         self._processes: dict[int, tuple[str, int]] = {}
         self._guard: subprocess.Popen[str] | None = None
 
     def start_guard(self) -> None:
         """Start the guard; call from the main thread, before the first service."""
         self._guard = subprocess.Popen(
-            [sys.executable, "-I", "-S", guard.__file__, str(GRACE_SECONDS)],
+            [sys.executable, "-I", "-S", guard.__file__, str(self._grace)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -57,7 +61,7 @@ class Ledger:
         if self._guard and self._guard.stdin:
             self._guard.stdin.close()
             try:
-                self._guard.wait(GRACE_SECONDS + 5)
+                self._guard.wait(self._grace + 5)
             except subprocess.TimeoutExpired:
                 return  # something cannot be killed; the record of it stays for the next start
         self._path.unlink(missing_ok=True)
@@ -106,11 +110,11 @@ def recorded(run_dir: Path) -> dict[int, int]:
         return {}
 
 
-def end_leftovers(run_dir: Path) -> list[int]:
+def end_leftovers(run_dir: Path, grace: float = GRACE_SECONDS) -> list[int]:
     """End what an earlier orchestrator left, by pid. The pids that were found, for the log."""
     sessions = recorded(run_dir)
     found = sorted(pid for session, started in sessions.items() for pid in guard.members(session, started))
     if found:
-        guard.sweep(sessions, GRACE_SECONDS)
+        guard.sweep(sessions, grace)
     (run_dir / FILE_NAME).unlink(missing_ok=True)
     return [pid for pid in found if pid != os.getpid()]

@@ -20,7 +20,7 @@ from somaagent.observability import health
 from somaagent.observability import logging as service_logging
 
 from .configuration import Configuration, private_directory
-from .leftovers import Ledger, end_leftovers
+from .leftovers import GRACE_SECONDS, Ledger, end_leftovers
 from .lifecycle import TICK_SECONDS, BootFailed, Observer, Surroundings
 from .output import Forwarder, LogFile, LogStream
 from .plan import Plan
@@ -42,6 +42,7 @@ class Options:
     ``announce`` gives the lines for a person once all is up, ``mode`` is for the record, ``observers`` is
     asked once the data directory is ours. ``stays`` says what a critical service in a crash loop means: stay
     up and say unhealthy, so that a person can look, or end with status 1, so that a container is replaced.
+    ``grace``: seconds that what an orchestrator left behind is given to end by itself.
     """
 
     mode: str
@@ -50,6 +51,7 @@ class Options:
     terminal: bool
     log_level: str
     tick: float = TICK_SECONDS
+    grace: float = GRACE_SECONDS
     observers: Callable[[], Sequence[Observer]] = tuple
 
 
@@ -64,7 +66,7 @@ def run(plan: Plan, configuration: Configuration, options: Options) -> int:
         health.forget(run_dir)
         log = LogFile(configuration.log_dir, "orchestrator")
         reporter = reporter_for(options, log)
-        found = end_leftovers(run_dir)
+        found = end_leftovers(run_dir, options.grace)
         if found:
             reporter.say("ended processes that an earlier start had left", pids=found)
         return asyncio.run(_Run(plan, configuration, options, reporter, log).main())
@@ -99,7 +101,7 @@ class _Run:
         self._asked = asyncio.Event()
         self._reason = ""
         self._began = time.monotonic()
-        self._ledger = Ledger(configuration.run_dir)
+        self._ledger = Ledger(configuration.run_dir, options.grace)
         self._supervisor = Supervisor(
             plan.registry,
             Surroundings(

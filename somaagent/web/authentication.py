@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from channels.auth import get_user
 from django.http import HttpRequest
 
 from somaagent.tenancy import selectors
 from somaagent.tenancy.actor import Actor
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from django.contrib.auth.models import AnonymousUser
+
+    from somaagent.tenancy.models import User
 
 BEARER = "bearer "
 
@@ -27,11 +34,8 @@ async def actor_of_header_async(authorization: str) -> Actor | None:
 
 def actor_of_session(request: HttpRequest) -> Actor | None:
     """The actor of the browser's session. For threads: it reads the session and its user as Django does."""
-    user = request.user
-    # With a one-time password a user can do one thing: choose another.
-    if not user.is_authenticated or user.password_is_one_time:
-        return None
-    return selectors.actor_by_user(user.pk)
+    user_id = _acting(request.user)
+    return selectors.actor_by_user(user_id) if user_id else None
 
 
 async def actor_of_scope(scope: dict[str, Any]) -> Actor | None:
@@ -39,10 +43,13 @@ async def actor_of_scope(scope: dict[str, Any]) -> Actor | None:
     for name, value in scope["headers"]:
         if name.lower() == b"authorization":
             return await actor_of_header_async(value.decode("latin-1"))
-    user = await get_user(scope)
-    if not user.is_authenticated or user.password_is_one_time:
-        return None
-    return await selectors.actor_by_user_async(user.pk)
+    user_id = _acting(await get_user(scope))
+    return await selectors.actor_by_user_async(user_id) if user_id else None
+
+
+def _acting(user: User | AnonymousUser) -> UUID | None:
+    """The id of a user who may act: with a one-time password they can do one thing, choose another."""
+    return user.pk if user.is_authenticated and not user.password_is_one_time else None
 
 
 def _key_in(authorization: str) -> str:

@@ -14,6 +14,8 @@ from tests.client import Client, Event, events_of
 
 FINAL = {"turn.completed", "turn.failed", "turn.cancelled"}
 AGAIN_SECONDS = 0.3
+# Between two small requests: without a pause they would take a core from what is looked at.
+PASSING_SECONDS = 0.02
 
 
 @dataclass
@@ -94,6 +96,7 @@ class Passer:
         while not self.leaving.is_set():
             try:
                 self.answers[self.client.get("/agents", timeout=5).status_code] += 1
+                time.sleep(PASSING_SECONDS)
             except requests.RequestException:
                 # Nobody at the door: a balancer would have gone to the other gateway.
                 time.sleep(0.05)

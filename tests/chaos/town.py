@@ -28,6 +28,7 @@ FOR_FAULTS = {
     "SA01_GATEWAY_WORKERS": "1",
     "SA01_WORKER_CONCURRENCY": "1",
     "SA01_TURN_LEASE_SECONDS": "5",
+    "SA01_SWEEP_SECONDS": "2",
     "SA01_DRAIN_SECONDS": "2",
 }
 # gunicorn and Celery as the orchestrator starts them.

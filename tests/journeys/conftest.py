@@ -14,6 +14,7 @@ from pytest_django import DjangoDbBlocker
 
 from tests.journeys import chromium
 from tests.journeys.gateway import Gateway, running_gateway
+from tests.journeys.page import Visitor, visiting
 from tests.stack import RunningStack
 
 
@@ -52,6 +53,15 @@ def browser() -> Iterator[Browser]:
         running = playwright.chromium.launch(executable_path=chromium.path(), args=chromium.FLAGS)
         yield running
         running.close()
+
+
+@pytest.fixture
+def visitor(browser: Browser, gateway: Gateway) -> Iterator[Visitor]:
+    """A member who is signed in, in front of a model that remembers nothing."""
+    gateway.model.reset()
+    with visiting(browser, gateway, viewport={"width": 1280, "height": 800}) as somebody:
+        somebody.sign_in(gateway.newcomer(one_time=False))
+        yield somebody
 
 
 @pytest.fixture(scope="module")

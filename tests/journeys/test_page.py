@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 
-import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
-from tests.journeys.gateway import Gateway
 from tests.journeys.page import OWN_PASSWORD, visiting
 
 MARKDOWN = """say: ## Reading
@@ -28,15 +26,6 @@ def area(r):
 <script>window.hacked = true</script> <img src=x onerror="window.hacked = true">
 
 [click](javascript:alert(1)) and https://example.org/page and ![picture](http://evil.invalid/x.png)"""
-
-
-@pytest.fixture
-def visitor(browser: Browser, gateway: Gateway):
-    """A member who is signed in."""
-    gateway.model.reset()
-    with visiting(browser, gateway, viewport={"width": 1280, "height": 800}) as somebody:
-        somebody.sign_in(gateway.newcomer(one_time=False))
-        yield somebody
 
 
 def test_a_newcomer_signs_in_chooses_a_password_and_chats(browser, gateway):

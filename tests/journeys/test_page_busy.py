@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
-from tests.journeys.gateway import Gateway
-from tests.journeys.page import Visitor, visiting
+from tests.journeys.page import Visitor
 
 LONG = "slow 0.1: " + " ".join(f"word{number}" for number in range(300))
-
-
-@pytest.fixture
-def visitor(browser: Browser, gateway: Gateway):
-    """A member who is signed in."""
-    gateway.model.reset()
-    with visiting(browser, gateway, viewport={"width": 1280, "height": 800}) as somebody:
-        somebody.sign_in(gateway.newcomer(one_time=False))
-        yield somebody
 
 
 def stop(somebody: Visitor) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TypedDict, Unpack
 from uuid import UUID
 
-from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from apps.sessions import selectors as sessions
-from somaagent.errors import Kind, SomaError, invalid
+from apps.sessions import services as session_services
+from somaagent.errors import Kind, SomaError
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.idempotency import Idempotency
 
@@ -19,6 +19,7 @@ from .models import MissedRuns, Schedule, SessionPolicy
 from .timing import timing_of
 
 MOST_SCHEDULES = 200
+NO_PROMPT = "Write what the agent is to be asked."
 
 
 class Changes(TypedDict, total=False):
@@ -51,7 +52,7 @@ def schedule_create(
     mine = selectors.schedule_list(actor=actor)
     if idempotency and (existing := idempotency.find(mine)):
         return existing
-    _check_prompt(prompt)
+    session_services.refuse_unfit(prompt, field="body.prompt", empty=NO_PROMPT)
     timing = timing_of(cron=cron, time_zone=time_zone)
     chosen = sessions.agent_get(slug=agent)
     _refuse_too_many(actor)
@@ -61,7 +62,7 @@ def schedule_create(
                 tenant_id=actor.tenant_id,
                 user_id=actor.user_id,
                 agent=chosen,
-                name=name or _name_of(prompt),
+                name=name or session_services.title_of(prompt),
                 prompt=prompt,
                 cron=timing.cron,
                 time_zone=timing.time_zone,
@@ -84,7 +85,7 @@ def schedule_update(*, actor: Actor, schedule_id: UUID, **changes: Unpack[Change
     locked = Schedule.objects.select_for_update(of=("self",)).select_related("agent")
     schedule = locked.get(id=schedule_id)
     if "prompt" in changes:
-        _check_prompt(changes["prompt"])
+        session_services.refuse_unfit(changes["prompt"], field="body.prompt", empty=NO_PROMPT)
     if "agent" in changes:
         _speak_with(schedule, changes["agent"])
     for fact in ("name", "prompt", "session_policy", "missed_runs"):
@@ -137,24 +138,6 @@ def _speak_with(schedule: Schedule, agent: str) -> None:
     if chosen.id != schedule.agent_id:
         # A session is with one agent: the next run begins another.
         schedule.agent, schedule.session = chosen, None
-
-
-def _check_prompt(prompt: str) -> None:
-    most = settings.MESSAGE_MAX_CHARS
-    if len(prompt) > most:
-        raise SomaError(
-            Kind.TOO_LARGE,
-            "message_too_long",
-            f"A message holds at most {most} characters.",
-            field="body.prompt",
-        )
-    if not prompt.strip():
-        raise invalid("body.prompt", "Write what the agent is to be asked.")
-
-
-def _name_of(prompt: str) -> str:
-    line = " ".join(prompt.split())
-    return line if len(line) <= 60 else line[:59].rstrip() + "…"  # noqa: PLR2004 as long as a session's title
 
 
 def _refuse_too_many(actor: Actor) -> None:

@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from pydantic_ai.models import Model
@@ -66,6 +66,21 @@ def _tls() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
+class _Closable(Protocol):
+    async def aclose(self) -> None: ...
+
+
+C = TypeVar("C", bound=_Closable)
+
+
+def _client(make: Callable[..., C], reach: Reach, stack: AsyncExitStack) -> C:
+    """A client of httpx or of httpx2, whichever the provider's package takes; the stack closes it."""
+    # Seconds to connect, to read, to write, to wait for a connection: the adapter ends what takes too long.
+    client = make(verify=_tls(), trust_env=False, timeout=(reach.connect_seconds, None, None, None))
+    stack.push_async_callback(client.aclose)
+    return client
+
+
 # ruff: noqa: PLC0415 - each of these imports takes a second or more
 
 
@@ -74,10 +89,7 @@ def _google(reach: Reach, stack: AsyncExitStack) -> Model:
     from pydantic_ai.models.google import GoogleModel
     from pydantic_ai.providers.google import GoogleProvider
 
-    client = httpx2.AsyncClient(
-        verify=_tls(), trust_env=False, timeout=httpx2.Timeout(None, connect=reach.connect_seconds)
-    )
-    stack.push_async_callback(client.aclose)
+    client = _client(httpx2.AsyncClient, reach, stack)
     provider = GoogleProvider(api_key=reach.api_key, base_url=reach.base_url, http_client=client)
     return GoogleModel(reach.model, provider=provider)
 
@@ -87,10 +99,7 @@ def _mistral(reach: Reach, stack: AsyncExitStack) -> Model:
     from pydantic_ai.models.mistral import MistralModel
     from pydantic_ai.providers.mistral import MistralProvider
 
-    client = httpx2.AsyncClient(
-        verify=_tls(), trust_env=False, timeout=httpx2.Timeout(None, connect=reach.connect_seconds)
-    )
-    stack.push_async_callback(client.aclose)
+    client = _client(httpx2.AsyncClient, reach, stack)
     provider = MistralProvider(api_key=reach.api_key, base_url=reach.base_url, http_client=client)
     return MistralModel(reach.model, provider=provider)
 
@@ -100,10 +109,7 @@ def _groq(reach: Reach, stack: AsyncExitStack) -> Model:
     from pydantic_ai.models.groq import GroqModel
     from pydantic_ai.providers.groq import GroqProvider
 
-    client = httpx.AsyncClient(
-        verify=_tls(), trust_env=False, timeout=httpx.Timeout(None, connect=reach.connect_seconds)
-    )
-    stack.push_async_callback(client.aclose)
+    client = _client(httpx.AsyncClient, reach, stack)
     provider = GroqProvider(api_key=reach.api_key, base_url=reach.base_url, http_client=client)
     return GroqModel(reach.model, provider=provider)
 
@@ -114,10 +120,7 @@ def _cohere(reach: Reach, stack: AsyncExitStack) -> Model:
     from pydantic_ai.models.cohere import CohereModel
     from pydantic_ai.providers.cohere import CohereProvider
 
-    client = httpx.AsyncClient(
-        verify=_tls(), trust_env=False, timeout=httpx.Timeout(None, connect=reach.connect_seconds)
-    )
-    stack.push_async_callback(client.aclose)
+    client = _client(httpx.AsyncClient, reach, stack)
     cohere = AsyncClientV2(api_key=reach.api_key, base_url=reach.base_url, httpx_client=client)
     return CohereModel(reach.model, provider=CohereProvider(cohere_client=cohere))
 

@@ -17,20 +17,11 @@ from apps.sessions import services as session_services
 from apps.sessions.models import Message, Session
 from somaagent.agent.messages import Usage
 from somaagent.errors import SomaError
-from somaagent.tenancy.scope import tenant_scope
 from somaagent.tenancy.scripts import performed
 from somaagent.web.pagination import PageQuery
-from tests.factories import claimed, organisation, person, submitted, taken
+from tests.factories import claimed, person, submitted, taken
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def acme():
-    """An organisation, with its tenant's scope open."""
-    made = organisation()
-    with tenant_scope(made.tenant.id):
-        yield made
 
 
 def submit(acme, text, session_id=None, **facts):

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-import orjson
 import pytest
 import requests
 from prometheus_client import REGISTRY
@@ -23,6 +22,7 @@ from somaagent.tenancy.scope import tenant_scope
 from somaagent.tenancy.scripts import performed
 from tests import model_server
 from tests.factories import Organisation, organisation, submitted, taken
+from tests.integration.chat.scripted import script
 
 pytestmark = pytest.mark.django_db(transaction=True)
 WINDOW = 600
@@ -47,10 +47,6 @@ def acme(model) -> Organisation:
 def profile(acme: Organisation, **facts: Any) -> ModelProfile:
     with tenant_scope(acme.tenant.id):
         return session_services.model_profile_ensure(tenant_id=acme.tenant.id, slug="scripted", **facts)
-
-
-def script(model: str, *steps: str) -> None:
-    requests.post(f"{model}/_script", data=orjson.dumps(steps), timeout=10).raise_for_status()
 
 
 def asked(model: str) -> list[list[dict[str, str]]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from ninja import Schema
+from pytest_django import DjangoDbBlocker
 
 from apps.chat import api as chat_api
 from apps.chat import pages, transcript
@@ -37,22 +40,45 @@ Visit = Callable[[Organisation], None]
 BIG = ("agent_sessions_session", "agent_sessions_message", "chat_turn")
 
 
-@pytest.fixture
+@dataclass(frozen=True)
+class Talk:
+    """Conversations of an organisation with many turns, and of its neighbour with few."""
+
+    short: Session
+    long: Session
+    neighbours: Session
+
+
+@pytest.fixture(scope="module")
 def acme(few_rows):
-    return organisation()
+    with few_rows():
+        return organisation()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def neighbour(few_rows):
     """Another organisation, which shares the tables."""
-    return organisation("neighbour")
+    with few_rows():
+        return organisation("neighbour")
 
 
-@pytest.fixture
-def few_rows(stack: RunningStack, transactional_db: None) -> Iterator[None]:
-    """Takes the rows of the story's tenants away again: every other story would read past them."""
-    before = list(Tenant.objects.values_list("id", flat=True))
-    yield
+@pytest.fixture(scope="module")
+def talk(few_rows, acme: Organisation, neighbour: Organisation, stack: RunningStack) -> Talk:
+    """One for the stories that only read: ten thousand rows take seconds to write."""
+    with few_rows():
+        made = Talk(conversation(acme, 60), conversation(acme, MANY // 2), conversation(neighbour, 60))
+        analyze(stack)
+        return made
+
+
+@pytest.fixture(scope="module")
+def few_rows(
+    stack: RunningStack, django_db_setup: None, django_db_blocker: DjangoDbBlocker
+) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Where rows for the whole file are written; they go at its end: other stories would read past them."""
+    with django_db_blocker.unblock():
+        before = list(Tenant.objects.values_list("id", flat=True))
+    yield django_db_blocker.unblock
     with stack.superuser() as superuser:
         # Whole tenants go: nothing is left to refer to them.
         superuser.execute("SET session_replication_role = replica")
@@ -174,9 +200,8 @@ def compare(few: tuple[Organisation, Visit], many: tuple[Organisation, Visit]) -
     assert asked[1][1] < MOST_ROWS
 
 
-def test_the_page_of_a_long_conversation(acme, stack):
-    short, long = conversation(acme, 60), conversation(acme, MANY // 2)
-    analyze(stack)
+def test_the_page_of_a_long_conversation(acme, talk):
+    short, long = talk.short, talk.long
     for view in (pages.chat, pages.entries):
         compare((acme, opens(view, session_id=short.id)), (acme, opens(view, session_id=long.id)))
     with tenant_scope(acme.tenant.id):
@@ -190,10 +215,8 @@ def test_the_page_of_a_long_conversation(acme, stack):
     )
 
 
-def test_the_lists_of_turns(acme, neighbour, stack):
-    short, long = conversation(neighbour, 60), conversation(acme, MANY // 2)
-    analyze(stack)
-    for few, many in ((short.id, long.id), (None, None)):
+def test_the_lists_of_turns(acme, neighbour, talk):
+    for few, many in ((talk.neighbours.id, talk.long.id), (None, None)):
         compare(
             (neighbour, lists(TurnOut, chat_api.list_turns, session_id=few)),
             (acme, lists(TurnOut, chat_api.list_turns, session_id=many)),
@@ -201,8 +224,9 @@ def test_the_lists_of_turns(acme, neighbour, stack):
 
 
 @pytest.mark.parametrize("archived", [False, True])
-def test_the_lists_of_a_user_with_many_sessions(acme, neighbour, stack, archived):
+def test_the_lists_of_a_user_with_many_sessions(few_rows, stack, archived):
     """The list of those that are few among the many others, too."""
+    acme, neighbour = organisation(), organisation("neighbour")
     many_sessions(neighbour, 60, archived=False)
     many_sessions(neighbour, 60, archived=True)
     many_sessions(acme, MANY, archived=archived)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 from uuid import uuid4
 
-import orjson
 import pytest
 import requests
 from django.core.exceptions import ValidationError
 from prometheus_client import REGISTRY
 
-from apps.chat import completions, host, tasks
-from apps.chat.models import Turn, TurnState
-from apps.sessions import services as session_services
+from apps.chat import completions
+from apps.chat.models import TurnState
 from apps.sessions.models import MOST_FALLBACKS, ModelProfile, Protocol
 from somaagent.agent.events import RunCompleted
 from somaagent.agent.messages import ModelMessage
@@ -22,7 +19,8 @@ from somaagent.agent.ports import ModelSettings
 from somaagent.background import run_coroutine
 from somaagent.tenancy.scope import tenant_scope
 from tests import model_server
-from tests.factories import Organisation, organisation, submitted
+from tests.factories import organisation
+from tests.integration.chat.scripted import answered, asked, change, profile, script
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -43,35 +41,6 @@ def second() -> Iterator[str]:
 def clean(first, second) -> None:
     for url in (first, second):
         requests.post(f"{url}/_reset", timeout=10).raise_for_status()
-
-
-def script(url: str, *steps: str) -> None:
-    requests.post(f"{url}/_script", data=orjson.dumps(steps), timeout=10).raise_for_status()
-
-
-def asked(url: str) -> list[dict[str, Any]]:
-    return list(requests.get(f"{url}/_requests", timeout=10).json()["requests"])
-
-
-def profile(acme: Organisation, slug: str, **facts: Any) -> ModelProfile:
-    given = {"name": slug.title(), "model": slug, "base_url": "http://model.invalid/v1"} | facts
-    with tenant_scope(acme.tenant.id):
-        return session_services.model_profile_ensure(tenant_id=acme.tenant.id, slug=slug, **given)
-
-
-def change(acme: Organisation, **facts: Any) -> ModelProfile:
-    """Other facts of the profile that the organisation's agent speaks with."""
-    return profile(acme, "scripted", base_url=acme.agent.model_profile.base_url, name="Scripted", **facts)
-
-
-def answered(acme: Organisation, text: str) -> Turn:
-    """A turn, run to its end by a worker."""
-    with tenant_scope(acme.tenant.id):
-        turn = submitted(acme.owner, text).turn
-    tasks.turn_run(str(turn.id), str(acme.tenant.id))
-    run_coroutine(host.idle())
-    with tenant_scope(acme.tenant.id):
-        return Turn.objects.select_related("output_message").get(id=turn.id)
 
 
 def counted(metric: str, slug: str) -> float:

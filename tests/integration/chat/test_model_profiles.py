@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-import orjson
 import pytest
 import requests
 from django.conf import settings
 
-from apps.chat import completions, host, stream, tasks
+from apps.chat import completions, stream
 from apps.chat.models import Step, Turn, TurnState
 from apps.chat.taps import Record
-from apps.sessions import services as session_services
-from apps.sessions.models import ModelProfile, Protocol
+from apps.sessions.models import Protocol
 from somaagent.agent.events import ReasoningDelta, RunCompleted
 from somaagent.agent.messages import ModelMessage
 from somaagent.agent.ports import ModelSettings, ToolSchema
@@ -22,7 +19,8 @@ from somaagent.agent.step_events import StepCompleted
 from somaagent.background import run_coroutine
 from somaagent.tenancy.scope import tenant_scope
 from tests import model_server
-from tests.factories import Organisation, organisation, submitted
+from tests.factories import organisation
+from tests.integration.chat.scripted import answered, asked, change, profile, script
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -36,35 +34,6 @@ def server() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def clean(server) -> None:
     requests.post(f"{server}/_reset", timeout=10).raise_for_status()
-
-
-def script(url: str, *steps: str) -> None:
-    requests.post(f"{url}/_script", data=orjson.dumps(steps), timeout=10).raise_for_status()
-
-
-def asked(url: str) -> list[dict[str, Any]]:
-    return list(requests.get(f"{url}/_requests", timeout=10).json()["requests"])
-
-
-def profile(acme: Organisation, slug: str, **facts: Any) -> ModelProfile:
-    given = {"name": slug.title(), "model": slug, "base_url": "http://model.invalid/v1"} | facts
-    with tenant_scope(acme.tenant.id):
-        return session_services.model_profile_ensure(tenant_id=acme.tenant.id, slug=slug, **given)
-
-
-def change(acme: Organisation, **facts: Any) -> ModelProfile:
-    """Other facts of the profile that the organisation's agent speaks with."""
-    return profile(acme, "scripted", base_url=acme.agent.model_profile.base_url, name="Scripted", **facts)
-
-
-def answered(acme: Organisation, text: str) -> Turn:
-    """A turn, run to its end by a worker."""
-    with tenant_scope(acme.tenant.id):
-        turn = submitted(acme.owner, text).turn
-    tasks.turn_run(str(turn.id), str(acme.tenant.id))
-    run_coroutine(host.idle())
-    with tenant_scope(acme.tenant.id):
-        return Turn.objects.select_related("output_message").get(id=turn.id)
 
 
 def events_of(turn: Turn) -> list[Record]:

@@ -36,7 +36,7 @@ from somaagent.resilience.operators import breaker_close, breaker_states
 from somaagent.tenancy.scope import tenant_scope
 from tests import model_server
 from tests.factories import Organisation, organisation, user_of
-from tests.integration.chat.test_model_faults import answered, asked, profile, script
+from tests.integration.chat.scripted import answered, asked, profile, script
 from tests.integration.observability.processes import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -286,7 +286,7 @@ def test_an_operator_is_told_when_breakers_cannot_be_known(house, monkeypatch):
     with socket.create_server((loopback(), 0)) as free:
         port = free.getsockname()[1]
     with monkeypatch.context() as away:
-        away.setattr(settings, "VALKEY", settings.VALKEY | {"port": port})
+        away.setattr(settings, "VALKEY", settings.VALKEY | {"port": port, "retries": 2})
         valkey._of_process.cache_clear()
         with tenant_scope(house.acme.tenant.id):
             assert states_of(shown.changelist_view(operators_request(house))) == ["not known"]

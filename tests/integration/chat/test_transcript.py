@@ -12,19 +12,10 @@ from apps.chat.models import OnBusy, Turn, TurnState
 from apps.sessions import services as sessions
 from somaagent.agent.messages import Usage
 from somaagent.errors import SomaError
-from somaagent.tenancy.scope import tenant_scope
 from somaagent.tenancy.scripts import performed
-from tests.factories import organisation, person, submitted, taken
+from tests.factories import person, submitted, taken
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def acme():
-    """An organisation, with its tenant's scope open."""
-    made = organisation()
-    with tenant_scope(made.tenant.id):
-        yield made
 
 
 def say(acme, text, session_id=None):

@@ -19,20 +19,11 @@ from somaagent.agent.messages import ModelMessage, Usage
 from somaagent.agent.step_events import StepCompleted
 from somaagent.errors import SomaError
 from somaagent.tenancy.idempotency import Idempotency
-from somaagent.tenancy.scope import tenant_scope
 from somaagent.tenancy.scripts import performed
 from somaagent.web.pagination import PageQuery
-from tests.factories import claimed, organisation, person, submitted, taken
+from tests.factories import claimed, person, submitted, taken
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def acme():
-    """An organisation, with its tenant's scope open."""
-    made = organisation()
-    with tenant_scope(made.tenant.id):
-        yield made
 
 
 def submit(acme, text="Hello there", **facts):

@@ -44,8 +44,12 @@ def swept(worker: Process, task: str = "chat.turns_sweep") -> dict[str, Any] | N
 def test_the_scheduler_sends_sweeps_the_worker_runs_them_and_both_show_that_they_live(
     valkey: redis.Redis, tmp_path: Path
 ):
-    drain = 5
-    environment = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "SA01_DRAIN_SECONDS": str(drain)}
+    drain = 2
+    environment = {
+        "PROMETHEUS_MULTIPROC_DIR": str(tmp_path),
+        "SA01_DRAIN_SECONDS": str(drain),
+        "SA01_SWEEP_SECONDS": "1",
+    }
     password = settings.VALKEY["password"]
     with (
         running(WORKER, tmp_path / "worker.log", **environment) as worker,
@@ -89,7 +93,7 @@ def test_a_killed_child_s_task_runs_again_in_another(valkey: redis.Redis, tmp_pa
     from somaagent.celery import app  # noqa: PLC0415 - needs the stack's environment
 
     with running([*WORKER, *LONG_TASK], tmp_path / "worker.log", SA01_WORKER_CONCURRENCY="1") as worker:
-        app.send_task("tests.long", args=[2])
+        app.send_task("tests.long", args=[1])
         eventually(lambda: worker.said("event", "long.begun"))
         os.kill(next(line["pid"] for line in worker.lines() if line["event"] == "long.begun"), signal.SIGKILL)
         eventually(lambda: worker.said("event", "long.ended"))

@@ -30,8 +30,15 @@ def free_port() -> int:
         return int(listening.getsockname()[1])
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def address() -> Address:
+    """Where ``server`` is."""
+    return loopback(), free_port()
+
+
+@pytest.fixture
+def own_address() -> Address:
+    """For a server that the story ends."""
     return loopback(), free_port()
 
 
@@ -51,9 +58,16 @@ def serving(
         yield process
 
 
-@pytest.fixture
-def server(address: Address, tmp_path: Path) -> Iterator[Process]:
-    with serving(address, tmp_path, drain=2) as process:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of ``server``: its log and its metrics."""
+    return tmp_path_factory.mktemp("gateway")
+
+
+@pytest.fixture(scope="module")
+def server(address: Address, folder: Path) -> Iterator[Process]:
+    """One for all stories that let it live."""
+    with serving(address, folder, drain=2) as process:
         yield process
 
 
@@ -110,9 +124,12 @@ def test_the_application_hears_at_once_that_a_client_left(server: Process, addre
 
 
 def test_a_stop_lets_a_stream_go_on_for_the_drain_while_the_application_does_its_last_work(
-    server: Process, address: Address
+    own_address: Address, tmp_path: Path
 ):
-    with closing(socket.create_connection(address, timeout=10)) as connection:
+    with (
+        serving(own_address, tmp_path, drain=2) as server,
+        closing(socket.create_connection(own_address, timeout=10)) as connection,
+    ):
         connection.sendall(b"GET /slow HTTP/1.1\r\nHost: here\r\n\r\n")
         connection.recv(1000)
         took = server.stop(signal.SIGTERM)
@@ -121,29 +138,29 @@ def test_a_stop_lets_a_stream_go_on_for_the_drain_while_the_application_does_its
     stories = [line["story"] for line in server.lines() if "story" in line]
     assert stories.count("last work done") == 2
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(address, timeout=1)
+        socket.create_connection(own_address, timeout=1)
 
 
-def test_a_quick_stop_waits_for_no_stream(address: Address, tmp_path: Path):
+def test_a_quick_stop_waits_for_no_stream(own_address: Address, tmp_path: Path):
     with (
-        serving(address, tmp_path, drain=25) as server,
-        closing(socket.create_connection(address, timeout=10)) as connection,
+        serving(own_address, tmp_path, drain=25) as server,
+        closing(socket.create_connection(own_address, timeout=10)) as connection,
     ):
         connection.sendall(b"GET /slow HTTP/1.1\r\nHost: here\r\n\r\n")
         connection.recv(1000)
         assert server.stop(signal.SIGQUIT) < 10
 
 
-def test_a_stop_while_the_workers_boot_is_heard(address: Address, tmp_path: Path):
-    with serving(address, tmp_path, drain=25, until="Booting worker") as server:
+def test_a_stop_while_the_workers_boot_is_heard(own_address: Address, tmp_path: Path):
+    with serving(own_address, tmp_path, drain=25, until="Booting worker") as server:
         assert server.stop(signal.SIGTERM) < 20
         assert "was sent SIGKILL" not in server.text()
 
 
-def test_the_vault_tokens_of_the_workers_are_among_the_metrics(server: Process, tmp_path: Path):
+def test_the_vault_tokens_of_the_workers_are_among_the_metrics(server: Process, folder: Path):
     wanted = re.compile(r'^soma_vault_token_seconds_left\{service="gateway"\} (\S+)', re.MULTILINE)
     show = "from somaagent.observability import metrics; print(metrics.render()[0].decode())"
-    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
 
     def seconds_left() -> float:
         done = subprocess.run(

@@ -69,6 +69,7 @@ def main() -> int:
         terminal=on_terminal(),
         log_level="INFO",
         tick=plan.get("tick", 0.2),
+        grace=plan.get("grace", 1.0),
     )
     try:
         return run(Plan(registry), configuration, options)

@@ -41,7 +41,9 @@ class Orchestrator:
         self.environment |= {
             "SA01_DATA_DIR": str(self.data),
             "SA01_GATEWAY_PORT": str(self.port),
-            "SA01_DRAIN_SECONDS": "2",
+            "SA01_DRAIN_SECONDS": "1",
+            "SA01_GATEWAY_WORKERS": "1",
+            "SA01_WORKER_CONCURRENCY": "1",
             "TERM": "dumb",
         }
         self.environment.pop("PROMETHEUS_MULTIPROC_DIR", None)

@@ -89,3 +89,9 @@ def own_valkey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OwnV
     valkey.start()
     yield valkey
     valkey.stop()
+
+
+@pytest.fixture
+def impatient(own_valkey: OwnValkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits long for a Valkey that does not come back."""
+    monkeypatch.setitem(settings.VALKEY, "retries", 3)

@@ -250,6 +250,7 @@ async def test_an_open_breaker_outlives_a_restart_of_valkey_which_callers_wait_o
     assert await waiting == "refused"
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_while_valkey_stays_away_nothing_is_let_through_and_everybody_is_told(name, own_valkey):
     own_valkey.stop()
     errors = "soma_resilience_store_errors_total"
@@ -261,6 +262,7 @@ async def test_while_valkey_stays_away_nothing_is_let_through_and_everybody_is_t
     assert (REGISTRY.get_sample_value(errors, {"what": "breaker"}) or 0) - before == 1
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_an_outcome_that_cannot_be_told_stands_all_the_same(name, own_valkey):
     breaker = CircuitBreaker(name, failures=5, seconds=60)
     errors = "soma_resilience_store_errors_total"

@@ -126,6 +126,7 @@ async def test_a_restart_of_valkey_is_waited_out_and_the_count_outlives_it(name,
     assert not await waiting
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_while_valkey_stays_away_nothing_is_let_through(name, own_valkey):
     own_valkey.stop()
     errors = "soma_resilience_store_errors_total"

@@ -14,17 +14,9 @@ from apps.chat.models import Turn
 from apps.chat.schedules import services
 from apps.chat.schedules.models import Schedule
 from somaagent.tenancy.models import Membership, Role
-from somaagent.tenancy.scope import tenant_scope
-from tests.factories import organisation, person, user_of
+from tests.factories import person, user_of
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def acme():
-    made = organisation()
-    with tenant_scope(made.tenant.id):
-        yield made
 
 
 def schedule_of(actor) -> Schedule:

@@ -8,18 +8,9 @@ from django.core.exceptions import ValidationError
 from apps.chat.trial import try_model
 from apps.sessions.models import Agent, ModelKind, ModelProfile, Protocol
 from somaagent.background import run_coroutine
-from somaagent.tenancy.scope import tenant_scope
 from tests import model_server
-from tests.factories import organisation
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def acme():
-    made = organisation()
-    with tenant_scope(made.tenant.id):
-        yield made
 
 
 def embedder(acme, **facts) -> ModelProfile:

@@ -56,7 +56,7 @@ class ApiServer(BaseHTTPRequestHandler):
 @pytest.fixture
 def api_server() -> Iterator[str]:
     server = ThreadingHTTPServer((HOST, 0), ApiServer)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield f"http://{HOST}:{server.server_port}"
     server.shutdown()

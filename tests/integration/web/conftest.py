@@ -15,13 +15,15 @@ from tests.integration.web import site
 from tests.integration.web.talking import Client
 
 SITE = "tests.integration.web.site"
+# It has no static files: looking for the admin's takes longer than a whole story.
+NO_FILES = {"SERVESTATIC_USE_FINDERS": False, "SERVESTATIC_USE_STATIC_ROOT": False}
 
 
 @pytest.fixture(autouse=True)
 async def the_site() -> AsyncIterator[None]:
     site.seen.clear()
     site.begun = asyncio.Event()
-    with override_settings(ROOT_URLCONF=SITE, ALLOWED_HOSTS=["testserver"]):
+    with override_settings(ROOT_URLCONF=SITE, ALLOWED_HOSTS=["testserver"], **NO_FILES):
         yield
     await pool.close()
 

@@ -294,11 +294,10 @@ async def test_both_lanes_count_the_same_metrics(ours: Client, lane: str):
 
 
 @pytest.mark.parametrize("path", ["/static/chat/icons.svg", "/static/nothing.css"])
-async def test_static_files_need_no_thread_of_the_lane(
-    ours: Client, monkeypatch: pytest.MonkeyPatch, path: str
-):
+async def test_static_files_need_no_thread_of_the_lane(monkeypatch: pytest.MonkeyPatch, path: str):
     monkeypatch.setattr(lanes, "MOST_WAITING", -lanes.THREADS)
-    answer = await ours.ask(path)
+    with override_settings(SERVESTATIC_USE_FINDERS=True):
+        answer = await Client(lanes.Gateway()).ask(path)
     assert answer.status == (404 if "nothing" in path else 200)
     assert "x-request-id" in dict(answer.headers)
 

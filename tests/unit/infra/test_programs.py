@@ -41,7 +41,7 @@ def gateway(status: int = 200) -> Iterator[int]:
     """A server that answers with the status; its port."""
     address = socket.getaddrinfo(None, 0, socket.AF_INET)[0][4]
     server = HTTPServer((str(address[0]), 0), type("Answering", (Gateway,), {"status": status}))
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
         yield server.server_port

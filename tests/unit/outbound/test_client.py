@@ -69,7 +69,8 @@ async def serving(answer: Callable[[web.Request], Any]) -> AsyncIterator[Visits]
 
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", handle)
-    runner = web.AppRunner(application, shutdown_timeout=0)
+    # It ends what it does for a client that left; with a time-out of zero it would wait for it, however long.
+    runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, loopback(), 0)
     await site.start()
