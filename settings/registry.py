@@ -306,6 +306,8 @@ def _turns(s: _Section) -> None:
         "How long a call of a tool waits for somebody to approve it before its turn goes on without.",
         "28800",
         default=28_800,
+    )
+    s.add(
         "SWEEP_SECONDS",
         kinds.integer(1, 300),
         "How often the scheduler looks for what has come due: lost turns, schedules, webhooks to try again.",
