@@ -76,7 +76,7 @@ def embedded(directory: Path) -> EmbeddedEngine:
 
 async def probe() -> None:
     """Raises ``PolicyError`` where the engine does not answer, or not sensibly: for health."""
-    facts = {
+    facts: dict[str, Any] = {
         "tenant": str(UUID(int=0)),
         "user": {"id": str(UUID(int=0)), "role": "member"},
         "agent": None,

@@ -32,6 +32,10 @@ def policy(tmp_path, settings):
     return write
 
 
+async def never(caller, arguments):
+    raise AssertionError("Nothing runs here: calls are only judged.")
+
+
 def question(
     *, role="member", risk=Risk.LOW, arguments=None, user=None, needs_approval=False, **more
 ) -> Question:
@@ -40,7 +44,7 @@ def question(
         name="probe",
         description="A tool that is never run.",
         parameters={"type": "object"},
-        run=None,
+        run=never,
         idempotent=True,
         needs_approval=needs_approval,
         risk=risk,

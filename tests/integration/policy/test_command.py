@@ -9,6 +9,7 @@ from aiohttp import web
 from django.core.management import CommandError, call_command
 
 from settings import checks, policies
+from settings.loader import Configuration
 from settings.registry import PROJECT_ROOT
 from tests import opa_server
 
@@ -74,7 +75,7 @@ def test_a_configuration_is_unsound_whose_policy_does_not_parse(policy, tmp_path
     assert policies.unsound(tmp_path / "copy") == ""
 
 
-class Configured:
+class Configured(Configuration):
     """The settings that the check of OPA reads."""
 
     def __init__(self, url):

@@ -5,6 +5,7 @@ What OPA makes of a policy is OPA's own evaluator's word; the HTTP around it is 
 
 import asyncio
 import itertools
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -103,7 +104,7 @@ async def test_a_bundles_revision_is_the_policy_on_record(settings):
     assert of_files.policy == "opa:unknown"
 
 
-ANSWERS = {
+ANSWERS: dict[str, Any] = {
     "says nothing of it": (web.json_response, {}, "undefined"),
     "has an effect that is none": (
         web.json_response,
