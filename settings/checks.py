@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import psycopg
 import redis
+import requests
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from settings.loader import Configuration
+from settings.policies import unsound
 from settings.problems import Problem
 from settings.vault_errors import VaultError
 
@@ -46,7 +48,7 @@ def run_all(c: Configuration, *, online: bool) -> list[Check]:
     reason = "" if online else "offline"
     if online and c.problems:
         reason = "the settings have problems"
-    checks = [check(c) for check in (_vault_transport, _credential_files)]
+    checks = [check(c) for check in (_vault_transport, _credential_files, _policy)]
     for name, check in CHECKS.items():
         no_database = name == "Migrations" and any(
             each.name == "Database" and each.problem for each in checks
@@ -80,6 +82,44 @@ def _credential_files(c: Configuration) -> Check:
     if not there:
         return Check(name, "not run", "none of them is on this machine")
     return Check(name, "ok", "readable by their owner alone")
+
+
+def _policy(c: Configuration) -> Check:
+    """The files are looked at also where an OPA server judges: it should have got the same."""
+    name, directory = "Policy of tools", c.value("SA01_POLICY_DIR")
+    if directory is None:
+        return Check(name, "not run", "SA01_POLICY_DIR has no value")
+    message = unsound(directory)
+    if message:
+        mend = f"python manage.py policy_test --dir {directory}"
+        return _failed(name, "SA01_POLICY_DIR", str(directory), message, mend)
+    return Check(name, "ok", f"{directory} parses")
+
+
+def _opa(c: Configuration) -> Check:
+    """The server has an answer to both questions."""
+    name, url = "OPA", c.value("SA01_OPA_URL")
+    if not url:
+        return Check(name, "not run", "SA01_OPA_URL is not set: calls are judged beside each process")
+    for package in ("tools", "approvals"):
+        try:
+            answer = requests.post(
+                f"{url}/v1/data/somaagent/{package}/decision", json={"input": {}}, timeout=SECONDS
+            )
+            defined = answer.ok and "result" in answer.json()
+        except (requests.RequestException, ValueError) as error:
+            message = f"does not answer as OPA does: {error}"
+            return _failed(name, "SA01_OPA_URL", f"OPA at {url}", message, f"curl {url}/health")
+        if not defined:
+            message = f"has no data.somaagent.{package}.decision (HTTP status {answer.status_code})."
+            return _failed(
+                name,
+                "SA01_OPA_URL",
+                f"OPA at {url}",
+                message,
+                f"opa run --server {c.value('SA01_POLICY_DIR')}",
+            )
+    return Check(name, "ok", f"OPA at {url} has both policies")
 
 
 def _vault_token(c: Configuration) -> Check:
@@ -197,5 +237,6 @@ CHECKS: dict[str, Callable[[Configuration], Check]] = {
     "Vault transit": _vault_transit,
     "Database": _database,
     "Valkey": _valkey,
+    "OPA": _opa,
     "Migrations": _migrations,
 }

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby
+from pathlib import Path
 from textwrap import wrap
 
 from settings.environment import FILE_NAME
-from settings.registry import REGISTRY, Mode, Setting
+from settings.registry import PROJECT_ROOT, REGISTRY, Mode, Setting
 
 _WIDTH = 100
 
@@ -49,10 +50,10 @@ def _given(setting: Setting, mode: Mode) -> bool:
 
 
 def _otherwise(setting: Setting) -> str:
-    if setting.name == "SA01_DATA_DIR":
-        return " Default: .somaagent in the project's folder."
     if setting.default is None:
         return ""
+    if isinstance(setting.default, Path):
+        return f" Default: {setting.default.relative_to(PROJECT_ROOT)} in the project's folder."
     default = str(setting.default).lower() if isinstance(setting.default, bool) else str(setting.default)
     return f" Default: {default}."
 

@@ -6,6 +6,7 @@ tested is what a client would meet. Passwords come from ``django.conf.settings``
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import ipaddress
 import json
@@ -218,6 +219,19 @@ class Breakers:
         if count:
             more = f" and {count - len(newest)} more" if count > len(newest) else ""
             raise NotHealthy(f"Not closed: {', '.join(keys.shown(name) for name in newest)}{more}.")
+
+
+class Policy:
+    """The engine that judges calls of tools answers, and sensibly."""
+
+    def check(self, pid: int | None) -> None:
+        from apps.tools.policy import judging  # noqa: PLC0415 - its metrics are for processes with settings
+        from apps.tools.policy.failures import PolicyError  # noqa: PLC0415 - see above
+
+        try:
+            asyncio.run(judging.probe())
+        except PolicyError as error:
+            raise NotHealthy(f"{judging.engine_name()}: {error}") from error
 
 
 class SettingsLoaded:

@@ -69,6 +69,13 @@ def breakers(*, after: tuple[str, ...] = ("valkey",)) -> Service:
     )
 
 
+def policy(*, after: tuple[str, ...] = ()) -> Service:
+    """Not a server of ours: the engine that judges calls of tools, without which all of them are denied."""
+    return Service(
+        name="policy", depends_on=after, critical=False, health=adapters.Policy(), start_timeout=30.0
+    )
+
+
 def _optional_path(value: object) -> Path | None:
     return Path(str(value)) if value else None
 

@@ -41,7 +41,7 @@ def contained(configuration: Configuration) -> Plan:
     """Every service of ours over infrastructure that others run."""
     services = declared.external_infrastructure(configuration)
     services += [declared.migrations(configuration), *declared.servers(configuration, after="migrations")]
-    services.append(declared.breakers())
+    services += [declared.breakers(), declared.policy()]
     return Plan(ServiceRegistry(services))
 
 
@@ -65,7 +65,7 @@ def partial(configuration: Configuration, names: Sequence[str]) -> Plan:
         elif service.name != "gateway":
             services.append(_elsewhere(service))
     if set(names) != {"migrations"}:
-        services.append(declared.breakers())
+        services += [declared.breakers(), declared.policy()]
     return Plan(ServiceRegistry(services))
 
 
@@ -96,6 +96,7 @@ def embedded(configuration: Configuration, stack: Stack, environment: StackEnvir
         declared.seed(seeding, skip=skip, model_url=lambda: os.environ.get(MODEL_URL)),
         *declared.servers(configuration, after="seed"),
         declared.breakers(after=("settings", "valkey")),
+        declared.policy(after=("settings",)),
     ]
     return Plan(ServiceRegistry(services), seeding)
 

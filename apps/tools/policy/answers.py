@@ -42,5 +42,5 @@ def _reason(value: dict[str, Any]) -> str:
 def _strange(what: str) -> PolicyError:
     return PolicyError(
         Failure.UNINTELLIGIBLE,
-        f"The policy's answer cannot be understood: {what}. Its operator has to mend it.",
+        f"The policy's answer cannot be understood: {what}. Tell your operator.",
     )

@@ -1,4 +1,4 @@
-"""The process that evaluates: started when it is first needed, killed when it takes too long, started anew."""
+"""The process that evaluates: started when first needed, killed when it takes too long, started anew."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .failures import Failure, PolicyError
 
 START_SECONDS = 30.0
 END_SECONDS = 5.0
-MEMORY_BYTES = 1 << 30  # of address space; it uses 50 MiB
+MEMORY_BYTES = 256 << 20  # beyond the 30 MiB that it begins with
 LONGEST_ERROR = 600
 
 logger = structlog.get_logger(__name__)
@@ -36,7 +36,9 @@ class Evaluator:
         channel = self._channel or self.start()
         told = self._exchange(channel, {"rule": rule, "input": text, "seconds": seconds}, seconds)
         if "error" in told:
-            raise PolicyError(Failure.POLICY, f"The policy fails on this call: {_short(told['error'])}.")
+            raise PolicyError(
+                Failure.POLICY, "The policy fails on this call. Tell your operator.", _short(told["error"])
+            )
         if "value" not in told:
             raise PolicyError(
                 Failure.UNDEFINED, f"The policy says nothing of this call: {rule} is undefined."
@@ -56,7 +58,11 @@ class Evaluator:
         told = self._exchange(ours, self._setup, START_SECONDS)
         if "error" in told:
             self.end()
-            raise PolicyError(Failure.POLICY, f"The policy does not parse: {_short(told['error'])}.")
+            raise PolicyError(
+                Failure.POLICY,
+                "The policy of tools does not parse, so no tool may be called. Tell your operator.",
+                _short(told["error"]),
+            )
         return ours
 
     def end(self) -> None:
@@ -100,4 +106,4 @@ class Evaluator:
 
 def _short(error: str) -> str:
     """rego-cpp's account of an error on one line."""
-    return " ".join(error.split())[:LONGEST_ERROR].rstrip(".")
+    return " ".join(error.split())[:LONGEST_ERROR]

@@ -1,4 +1,4 @@
-"""The JSON that an engine is asked with, and the limits that keep both engines from different readings of it."""
+"""The JSON that an engine is asked with, and how much of it there may be."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Engine(Protocol):
 class EmbeddedEngine:
     """regopy, in a child of this process. Calls wait for each other: one takes about a millisecond.
 
-    ``seconds`` bounds the wait and then the evaluation. It belongs to no event loop, and may be used from any.
+    ``seconds`` bounds the wait and then the evaluation. It belongs to no event loop: any may use it.
     """
 
     name = "regopy"

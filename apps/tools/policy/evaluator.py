@@ -1,7 +1,7 @@
 """Evaluates Rego for the process that started this one: ``python -I evaluator.py FD``.
 
-A process of its own, because rego-cpp ends the whole process on some inputs, knows no time limit, and cannot be
-stopped in a thread. Only the standard library and regopy are imported.
+A process of its own, because rego-cpp ends the whole process on some policies, knows no time limit, and
+cannot be stopped in a thread. Only the standard library and regopy are imported.
 
 Messages over the socket ``FD`` are JSON texts behind their length (four bytes, big end first). The first one
 is ``{"modules": {name: text}, "rules": [path], "memory": bytes}`` and is answered ``{}`` or ``{"error": …}``.
@@ -58,15 +58,28 @@ def no_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-class Policy:
-    """Compiled modules. Not to be used by two threads at once: rego-cpp would crash."""
+def limit_memory(more: int) -> None:
+    """Bounds this process's address space. rego-cpp's allocator takes 256 GiB of it at once, to use it bit by
+    bit, so a limit can only be set to what there is now and ``more``."""
+    with open("/proc/self/statm", encoding="ascii") as facts:
+        limit = int(facts.read().split()[0]) * resource.getpagesize() + more
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
-    def __init__(self, modules: dict[str, str], rules: list[str]) -> None:
-        from regopy import Interpreter  # noqa: PLC0415 - the limits of memory are set before
+
+class Policy:
+    """Compiled modules. Not to be used by two threads at once: rego-cpp would crash.
+
+    ``memory``: how many bytes it may take beyond what it takes to load.
+    """
+
+    def __init__(self, modules: dict[str, str], rules: list[str], memory: int) -> None:
+        from regopy import Interpreter  # noqa: PLC0415 - whoever asks needs this module's messages alone
         from regopy.rego_shared import LogLevel  # noqa: PLC0415 - see above
 
         self._interpreter = Interpreter()
         self._interpreter.log_level = LogLevel.NONE
+        limit_memory(memory)
         for name, text in modules.items():
             self._interpreter.add_module(name, text)
         self._bundle = self._interpreter.build(None, rules)
@@ -90,10 +103,8 @@ class Policy:
 
 def serve(channel: socket.socket) -> None:
     setup = receive(channel)
-    resource.setrlimit(resource.RLIMIT_AS, (setup["memory"], setup["memory"]))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        policy = Policy(setup["modules"], setup["rules"])
+        policy = Policy(setup["modules"], setup["rules"], setup["memory"])
     except Exception as error:  # noqa: BLE001 - whatever it is, the other side has to be told
         send(channel, {"error": f"{error}"})
         return

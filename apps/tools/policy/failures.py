@@ -18,9 +18,11 @@ class Failure(StrEnum):
 
 
 class PolicyError(Exception):
-    """No usable answer. ``reason`` is a sentence for whoever made the call and for the operator."""
+    """No usable answer. ``reason`` is a sentence for whoever made the call; the text of the error is for the
+    operator, and has ``detail`` too.
+    """
 
-    def __init__(self, failure: Failure, reason: str) -> None:
-        super().__init__(reason)
+    def __init__(self, failure: Failure, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason} {detail}" if detail else reason)
         self.failure = failure
         self.reason = reason

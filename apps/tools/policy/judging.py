@@ -14,10 +14,10 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-import uuid_utils.compat
 from django.conf import settings
 
 from somaagent.observability import metrics
+from somaagent.tenancy.fields import uuid7
 
 from . import answers, sources
 from .encoding import encoded
@@ -76,7 +76,7 @@ def embedded(directory: Path) -> EmbeddedEngine:
 
 async def probe() -> None:
     """Raises ``PolicyError`` where the engine does not answer, or not sensibly: for health."""
-    facts = {
+    facts: dict[str, Any] = {
         "tenant": str(UUID(int=0)),
         "user": {"id": str(UUID(int=0)), "role": "member"},
         "agent": None,
@@ -106,7 +106,7 @@ async def _judged(engine: Engine | None, data: Mapping[str, Any]) -> tuple[Decis
         effect, reason = answers.decision(answer.value)
     except PolicyError as error:
         effect, reason, failure = Effect.DENY, error.reason, error
-    return Decision(uuid_utils.compat.uuid7(), effect, reason, said), failure
+    return Decision(uuid7(), effect, reason, said), failure
 
 
 async def _ask(engine: Engine | None, rule: str, data: Mapping[str, Any]) -> Answer:
@@ -124,7 +124,7 @@ def _observe(question: str, started: float, failure: PolicyError | None) -> None
             question=question,
             engine=engine,
             failure=failure.failure.value,
-            reason=failure.reason,
+            reason=str(failure),
         )
 
 

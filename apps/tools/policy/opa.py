@@ -19,9 +19,9 @@ NO_REVISION = "opa:unknown"
 class OpaEngine:
     """Asks the server at ``url`` for each decision; ``seconds`` bounds the whole request.
 
-    Which policy it was, OPA knows only of bundles that have a revision: ``opa:NAME@REVISION``, of several joined
-    by commas, and their SHA-256 where that is longer than 100 characters. Of policies that it was started with or
-    sent it says nothing, and neither do we: ``opa:unknown``.
+    Which policy it was, OPA knows only of bundles that have a revision: ``opa:NAME@REVISION``, of several
+    joined by commas, and their SHA-256 where that is longer than 100 characters. Of policies that it was
+    started with or sent it says nothing, and neither do we: ``opa:unknown``.
     """
 
     name = "opa"

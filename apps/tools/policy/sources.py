@@ -40,11 +40,13 @@ def read(directory: Path) -> Sources:
             into = tests if path.name.endswith(TEST_SUFFIX) else modules
             into[path.relative_to(directory).as_posix()] = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError(
-            Failure.POLICY, f"The policy in {directory} cannot be read: {error}. Mend the file, and restart."
-        ) from error
+        raise _absent("cannot be read", f"{directory}: {error}.") from error
     if not modules:
-        raise PolicyError(
-            Failure.POLICY, f"There is no policy in {directory}. Put one there, or set SA01_POLICY_DIR."
-        )
+        raise _absent("is missing", f"{directory} holds no *.rego: put one there, or set SA01_POLICY_DIR.")
     return Sources(modules, tests)
+
+
+def _absent(what: str, detail: str) -> PolicyError:
+    return PolicyError(
+        Failure.POLICY, f"The policy of tools {what}, so no tool may be called. Tell your operator.", detail
+    )

@@ -39,6 +39,7 @@ def test_the_examples_are_what_the_registry_says_and_are_sound(mode: Mode):
     assert {row["name"] for row in document["settings"]} == {setting.name for setting in REGISTRY}
     states = {check["name"]: check["state"] for check in document["checks"]}
     assert states.pop("Vault transport") == "warning"
+    assert states.pop("Policy of tools") == "ok"
     assert set(states.values()) == {"not run"}
 
 
