@@ -84,7 +84,7 @@ async def test_archived_sessions_are_searched_and_the_present_one_is_not(acme: O
 
 
 async def test_nobody_finds_what_others_said(acme: Organisation):
-    """Neither a member of the same organisation, nor the same words in another, nor with their ids crossed."""
+    """Neither a member of the same organisation, nor of another one, nor with their ids crossed."""
     member = await in_database(person, "member", acme.tenant)
     outsider = (await in_database(organisation, "other")).owner
     await in_database(said, acme, acme.owner, "the vault's number is 4711")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_network
 from typing import Any
@@ -178,7 +179,13 @@ async def test_the_inside_is_refused_in_every_spelling(outside, url, code):
     assert (await refused("http_fetch", url=url)).code == code
 
 
-@pytest.mark.parametrize("url", [*SPELT, *(url for url in TRICKS if "://" in url[1:] and "\r" not in url)])
+# The others are read as places at the server itself, or are no header.
+REDIRECTABLE = re.compile("[a-z]+://[^/\r]+/[^\r]*$")
+
+
+@pytest.mark.parametrize(
+    "url", [*SPELT, *(url for url in TRICKS if re.search("://[^/]", url) and "\r" not in url)]
+)
 async def test_and_behind_a_redirect(outside, url):
     async def answer(request: web.Request) -> web.Response:
         return web.Response(status=302, headers={"Location": url})
