@@ -8,6 +8,7 @@ connected to, so that a name that changes its address between two questions gain
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 import weakref
@@ -180,7 +181,9 @@ def _why(error: aiohttp.ClientConnectorError) -> str:
         return "its name is not known"
     if isinstance(error, aiohttp.ClientConnectorSSLError):
         return "no TLS"
-    return error.os_error.strerror or type(error.os_error).__name__
+    number = error.os_error.errno
+    # Not its own words: asyncio writes the address into them.
+    return os.strerror(number) if number else type(error.os_error).__name__
 
 
 def _failed(code: str, message: str) -> SomaError:

@@ -39,7 +39,7 @@ async def run(caller: Caller, arguments: Arguments) -> str:
 
 
 def _words(query: str) -> list[str]:
-    words = list(dict.fromkeys(word.casefold() for word in re.findall(r"\w{2,}", query)))[:MOST_WORDS]
+    words = list(dict.fromkeys(word.lower() for word in re.findall(r"\w{2,}", query)))[:MOST_WORDS]
     if not words:
         raise invalid("query", "Give words of at least two letters.", code="session_search_empty")
     return words
