@@ -116,7 +116,8 @@ class _Walk:
             if decimal and abs(decimal.adjusted()) > MOST_DIGITS:
                 raise too_large()
             number = Fraction(decimal)
-        return self._numbers.fits(number)
+        self._numbers.fits(number)
+        return number
 
     def _called(self, name: str, arguments: list[Number]) -> Number:
         if name in GROWING and arguments and abs(arguments[0]) > MOST_BITS:

@@ -46,7 +46,7 @@ class Numbers:
             "e": +self._digits.e,
             "tau": 2 * self._digits.pi,
         }
-        self.functions: Mapping[str, Callable[..., Number]] = {
+        self.functions: Mapping[str, Any] = {
             "abs": abs,
             "min": min,
             "max": max,

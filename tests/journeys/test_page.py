@@ -116,7 +116,7 @@ def test_what_the_model_thinks_is_folded_away_above_its_answer(visitor):
 
 
 def test_a_reload_and_a_second_tab_show_the_same_running_answer(visitor):
-    words = [f"word{n}" for n in range(60)]
+    words = [f"word{n}" for n in range(150)]
     visitor.say("slow 0.06: " + " ".join(words))
     expect(visitor.answers.last).to_contain_text("word3")
     visitor.page.wait_for_url("**/chats/*/")
