@@ -55,6 +55,7 @@ class Migration(migrations.Migration):
                             ("refused", "refused"),
                             ("denied", "denied"),
                             ("expired", "expired"),
+                            ("cancelled", "cancelled"),
                             ("cut_short", "cut_short"),
                         ],
                         max_length=16,
