@@ -96,16 +96,19 @@ def close_tap(turn_id: UUID) -> None:
 
 
 async def follow(turn_id: UUID, after: int) -> AsyncGenerator[Record | None, None]:
-    """Events behind the cursor as they come, until the final one; None for each 15 s without any."""
+    """Events behind the cursor as they come, until the final one; None at least each 15 s without any."""
     own = _taps.get(turn_id)
-    sources = [_from(own, turn_id, after)] if own else []
-    for source in (*sources, None):
-        async with aclosing(source or _read_with_others(turn_id, after)) as records:
+    while True:
+        source = _read_with_others(turn_id, after) if own is None else _from(own, turn_id, after)
+        async with aclosing(source) as records:
             async for record in records:
                 yield record
                 after = record.sequence if record else after
                 if record and record.final:
                     return
+        if own is None:
+            return
+        own = None
 
 
 async def _read_with_others(turn_id: UUID, after: int) -> AsyncGenerator[Record | None, None]:
@@ -125,12 +128,14 @@ async def _from(tap: Tap, turn_id: UUID, after: int) -> AsyncGenerator[Record | 
             for record in records:
                 yield record
             after = records[-1].sequence if records else tap.begins_after
-        async with aclosing(tap.follow(after)) as followed:
-            async for record_or_none in followed:
-                yield record_or_none
-                after = record_or_none.sequence if record_or_none else after
-        if tap.closed:
+        if come := tap.behind(after):
+            for record in come:
+                yield record
+                after = record.sequence
+        elif tap.closed:
             return
+        elif not await tap.news():
+            yield None
 
 
 class _Reading:
