@@ -17,7 +17,7 @@ from apps.sessions import statements as sessions
 from somaagent.agent.messages import Usage
 from somaagent.agent.step_events import StepCompleted
 from somaagent.tenancy.fields import uuid7
-from somaagent.tenancy.scripts import Script, performed, together
+from somaagent.tenancy.scripts import Last, Script, performed, together
 from somaagent.tenancy.statements import membership
 
 from . import calls, history, statements
@@ -46,13 +46,14 @@ def turn_claim(*, tenant_id: UUID, turn_id: UUID, owner: str) -> Script[Work | N
         return None
     session_id, input_id, attempt, submitted_at, kept, user_id, begun = taken[0]
     request = request_of(kept)
-    agents, newest, done = yield [
+    agents, profiles, members, newest, done = yield [
         sessions.session_agent(session_id),
+        sessions.session_profiles(session_id),
+        membership(user_id),
         sessions.history(session_id=session_id, end=input_id, question=input_id),
         statements.steps(turn_id),
     ]
     agent = sessions.agent_of(agents, None)
-    profiles, members = yield [sessions.profiles(agent), membership(user_id)]
     kept_steps = [StepCompleted.from_data(orjson.loads(data)) for (data,) in done]
     conversation = yield from history.conversation(
         session_id=session_id,
@@ -86,7 +87,7 @@ def _taken_up(turn_id: UUID, begun: str) -> Script[TakenUp]:
 
 def turn_renew(*, turn_id: UUID, owner: str) -> Script[TurnState | None]:
     """Move the lease on. ``cancelled`` when somebody asked to stop; None when another host has the turn."""
-    (rows,) = yield [statements.renew(turn_id=turn_id, owner=owner, until=lease_end())]
+    (rows,) = yield Last([statements.renew(turn_id=turn_id, owner=owner, until=lease_end())])
     if not rows:
         return None
     return TurnState.CANCELLED if rows[0][0] else TurnState.RUNNING
@@ -170,9 +171,9 @@ def turn_finish(*, work: Work, outcome: Outcome) -> Script[Finished]:
             complete=outcome.state == TurnState.COMPLETED,
             waiting=[message_id for _, _, message_id in not_taken],
         )
-    (made,) = yield [together(*batch, deliveries([work.turn_id]))]
     if work.tools and outcome.state != TurnState.COMPLETED:
         yield from calls_end([work.turn_id])
+    (made,) = yield Last([together(*batch, deliveries([work.turn_id]))])
     return Finished(
         there=True,
         mine=True,

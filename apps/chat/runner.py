@@ -15,7 +15,6 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from uuid import UUID
 
-import orjson
 import structlog
 from django.conf import settings
 from django.db import IntegrityError
@@ -23,7 +22,6 @@ from django.utils import timezone
 
 from apps.tools import toolbox
 from apps.tools.toolsets import Progress
-from somaagent import valkey
 from somaagent.agent.coalesce import coalesce
 from somaagent.agent.events import (
     AgentEvent,
@@ -47,7 +45,7 @@ from somaagent.agent.step_events import StepAnswered, StepCompleted, ToolFinishe
 from somaagent.agent.toolsets import EmptyToolset
 from somaagent.errors import SomaError
 from somaagent.observability import metrics
-from somaagent.tenancy.patience import patiently, performed_patiently
+from somaagent.tenancy.patience import performed_patiently
 from somaagent.tenancy.scope import in_database, in_tenant
 
 from . import endings, hosting, reach, stepping, stream
@@ -55,7 +53,7 @@ from .endings import Ending
 from .hosting import Outcome
 from .models import TurnState
 from .owner import owner
-from .taps import Record
+from .telling import Teller
 from .wakeups import wakeups
 from .webhooks import services as webhooks
 from .work import Work
@@ -65,6 +63,8 @@ logger = structlog.get_logger(__name__)
 COALESCE_SECONDS = 0.025
 # Calls that were kept as done when they were judged.
 NEVER_RAN = frozenset({CallOutcome.REFUSED, CallOutcome.DENIED, CallOutcome.EXPIRED})
+# For events on their way to Valkey, when a turn is given back.
+LAST_WORDS_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class _Host:
 
     def __init__(self, work: Work) -> None:
         self.work = work
-        self.sequence = 0
+        self.teller = Teller(work.turn_id)
         self.parts: list[str] = []
         self.last_step: StepCompleted | None = None
         self.usage = NOTHING_USED
@@ -123,8 +123,11 @@ class _Host:
             watch.cancel()
             await asyncio.gather(engine, watch, return_exceptions=True)
         if ending is None:
+            await self.teller.stop(0)
             return Ran()
         if ending.state is TurnState.QUEUED:
+            # The next host counts on from the last event that is there: none may come after that.
+            await self.teller.stop(LAST_WORDS_SECONDS)
             return Ran(given_back=await self._give_back())
         if ending.state is TurnState.AWAITING_APPROVAL:
             return await self._pause()
@@ -201,13 +204,13 @@ class _Host:
         if not await self._keep(event):
             raise stream.StreamLost(str(self.work.turn_id))
         if not isinstance(event, RunCompleted | StepAnswered):
-            await self._emit(event)
+            self.teller.tell(event)
 
     async def _begin(self) -> None:
         """Say who answers. Another attempt begins the answer anew, with the steps that are done."""
         if self.work.attempt > 1:
             last = await stream.last(self.work.turn_id)
-            self.sequence = last.sequence if last else 0
+            self.teller.sequence = last.sequence if last else 0
         told: list[TurnEvent] = [TurnStarted(str(self.work.turn_id), self.work.attempt)]
         for step in self.work.done:
             told += (TextDelta(step.text), step) if step.text else (step,)
@@ -216,7 +219,7 @@ class _Host:
             told += [*([TextDelta(said)] if said else []), *past.begun.finished, *past.answers]
         for event in told[1:]:
             self._note(event)
-        await self._emit(*told)
+        self.teller.tell(*told)
 
     async def _keep(self, event: AgentEvent) -> bool:
         """Keep what another host has to know. False when it has the turn already."""
@@ -263,16 +266,6 @@ class _Host:
             tokens_after=compacted.tokens_after,
         )
 
-    async def _emit(self, *events: TurnEvent) -> None:
-        first = self.sequence + 1
-        self.sequence += len(events)
-        records = [
-            Record(number, event.type, orjson.dumps(event.data()))
-            for number, event in enumerate(events, first)
-        ]
-        tell = functools.partial(stream.append, self.work.turn_id, *records)
-        await patiently(valkey.ERRORS, tell)
-
     async def _watch(self, engine: asyncio.Task[None]) -> None:
         """Keep the lease; stop the engine when somebody cancels, or when another host has the turn."""
         renew = functools.partial(hosting.turn_renew, turn_id=self.work.turn_id, owner=self.work.owner)
@@ -293,7 +286,8 @@ class _Host:
         ask = functools.partial(stepping.first_expiry, turn_id=self.work.turn_id)
         expires_at = await performed_patiently(self.work.tenant_id, ask)
         if expires_at is not None:
-            await self._emit(TurnAwaitingApproval(expires_at.isoformat()))
+            self.teller.tell(TurnAwaitingApproval(expires_at.isoformat()))
+        await self.teller.told()  # the next host counts on from there
         pause = functools.partial(stepping.turn_pause, work=self.work, used=self.usage + self.begun_usage)
         paused = await performed_patiently(self.work.tenant_id, pause)
         logger.info("turn.paused", state=paused)
@@ -318,7 +312,7 @@ class _Host:
             state=ending.state,
             text="".join(self.parts),
             usage=self.usage,
-            last_event=self.sequence + (2 if self.last_step else 1),
+            last_event=self.teller.sequence + (2 if self.last_step else 1),
             error_code=failed.code if failed else "",
             error_message=failed.message if failed else "",
             error_retryable=failed.retryable if failed else False,
@@ -334,7 +328,8 @@ class _Host:
         message_id = str(finished.message_id) if finished.message_id else None
         cancelled = ending.state is TurnState.CANCELLED
         ended = TurnCancelled() if cancelled else TurnCompleted(outcome.text, self.usage, message_id)
-        await self._emit(*([self.last_step] if self.last_step else []), failed or ended)
+        self.teller.tell(*([self.last_step] if self.last_step else []), failed or ended)
+        await self.teller.told()
         self._count(outcome)
         if finished.deliveries:
             await in_database(webhooks.wake_workers, finished.deliveries, self.work.tenant_id)

@@ -15,7 +15,7 @@ from apps.sessions import statements as sessions
 from somaagent.errors import Kind, SomaError, invalid, not_found
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.idempotency import Idempotency
-from somaagent.tenancy.scripts import Row, Script, Statement, inserted, read, together
+from somaagent.tenancy.scripts import Last, Row, Script, Statement, inserted, read, together
 
 from . import history, statements
 from .models import OnBusy, Turn, TurnState
@@ -25,7 +25,7 @@ from .webhooks.statements import deliveries
 from .work import UserOfTurn, Work, lease_end
 
 if TYPE_CHECKING:
-    from apps.sessions.models import Session
+    from apps.sessions.models import ModelProfile, Session
 
 MOST_WAITING = 20
 
@@ -83,18 +83,19 @@ def turn_submit(
     waits = False
     place = place or Place()
     if session_id is None:
-        session = yield from _new_session(actor, agent, place)
+        taken = yield from _new_session(actor, agent, place)
         parent = None
     else:
-        session, found = yield from _taken_session(actor, session_id)
-        stopped, waits = yield from _make_room(session, found, on_busy)
-        parent = yield from _parent(session, place)
+        taken = yield from _taken_session(actor, session_id)
+        stopped, waits = yield from _make_room(taken, on_busy)
+        parent = yield from _parent(taken.session, place)
+    session = taken.session
     message = session_services.message_from_user(session=session, text=text, parent=parent)
     kept = inserted(session) if session_id is None else sessions.session_changed(session)
     turn = _turn(actor, session, message.id, idempotency, None if waits else host, request)
     batch = [kept, inserted(message), inserted(turn)]
     submitted = Submitted(turn, starts=not waits, stopped=stopped)
-    return (yield from _kept(actor, batch, submitted, session, [("user", text)], parent))
+    return (yield from _kept(actor, batch, submitted, taken, [("user", text)], parent))
 
 
 def turn_retry(
@@ -104,14 +105,15 @@ def turn_retry(
     if existing := (yield from made_before(actor, idempotency)):
         return Submitted(existing)
     earlier = yield from _turn_of(actor, turn_id)
-    session, found = yield from _taken_session(actor, earlier.session_id)
-    yield from _make_room(session, found, OnBusy.REJECT)
+    taken = yield from _taken_session(actor, earlier.session_id)
+    yield from _make_room(taken, OnBusy.REJECT)
+    session = taken.session
     session_services.refuse_archived(session)
     session.active_message_id = earlier.input_message_id
     turn = _turn(actor, session, earlier.input_message_id, idempotency, host, request_of(earlier.request))
     batch = [sessions.session_changed(session), inserted(turn)]
     submitted = Submitted(turn, starts=True)
-    return (yield from _kept(actor, batch, submitted, session, [], earlier.input_message_id))
+    return (yield from _kept(actor, batch, submitted, taken, [], earlier.input_message_id))
 
 
 def made_before(actor: Actor, idempotency: Idempotency | None) -> Script[Turn | None]:
@@ -122,35 +124,45 @@ def made_before(actor: Actor, idempotency: Idempotency | None) -> Script[Turn | 
     return idempotency.checked(read(Turn, rows[0])) if rows else None
 
 
-def _new_session(actor: Actor, agent: str | None, place: Place) -> Script[Session]:
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A session, new or locked, with its agent's model profiles; id and state of its open turns."""
+
+    session: Session
+    profiles: list[ModelProfile]
+    open: Sequence[Row] = ()
+
+
+def _new_session(actor: Actor, agent: str | None, place: Place) -> Script[_Taken]:
     if place != Place():
         raise invalid(
             "body.session_id", "Name the session of the message that the input follows or replaces."
         )
-    ((*rows,),) = yield [sessions.agent_named(agent)]
-    return session_services.session_new(actor=actor, agent=sessions.agent_of(rows, agent))
+    rows, profiles = yield [sessions.agent_named(agent), sessions.agent_profiles(agent)]
+    session = session_services.session_new(actor=actor, agent=sessions.agent_of(rows, agent))
+    return _Taken(session, sessions.profiles_of(profiles))
 
 
-def _taken_session(actor: Actor, session_id: UUID) -> Script[tuple[Session, list[Row]]]:
-    """The session, locked, and id and state of its open turns."""
-    taken, found = yield [
+def _taken_session(actor: Actor, session_id: UUID) -> Script[_Taken]:
+    taken, found, profiles = yield [
         sessions.session_taken(session_id=session_id, user_id=actor.user_id),
         statements.open_turns(session_id),
+        sessions.session_profiles(session_id),
     ]
-    return sessions.session_of(taken), found
+    return _Taken(sessions.session_of(taken), sessions.profiles_of(profiles), found)
 
 
-def _make_room(session: Session, found: list[Row], on_busy: OnBusy) -> Script[tuple[list[Turn], bool]]:
+def _make_room(taken: _Taken, on_busy: OnBusy) -> Script[tuple[list[Turn], bool]]:
     """The open turns that were asked to stop, and whether the new one has to wait for one of them."""
-    if not found:
+    if not taken.open:
         return [], False
     if on_busy == OnBusy.REJECT:
         raise _busy("A turn is running in this session: wait for it, cancel it, or say on_busy.")
     if on_busy == OnBusy.QUEUE:
-        if len(found) > MOST_WAITING:
+        if len(taken.open) > MOST_WAITING:
             raise _busy(f"{MOST_WAITING} turns wait in this session already: wait for them, or cancel some.")
         return [], True
-    waiting, running = yield statements.stop_all(session.id)
+    waiting, running = yield statements.stop_all(taken.session.id)
     stopped = [read(Turn, row) for row in (*waiting, *running)]
     yield from calls_end([turn.id for turn in stopped[: len(waiting)]])
     # Nobody is woken for these: the sweep finds them.
@@ -206,30 +218,32 @@ def _kept(
     actor: Actor,
     batch: list[Statement],
     submitted: Submitted,
-    session: Session,
+    taken: _Taken,
     said: list[tuple[str, str]],
     before: UUID | None,
 ) -> Script[Submitted]:
     """Keep the new rows, and read what the turn's host is told: what ends with ``before``, then ``said``."""
-    turn = submitted.turn
+    turn, session = submitted.turn, taken.session
     if turn.state != TurnState.RUNNING:
-        yield [together(*batch)]
+        yield Last([together(*batch)])
         return submitted
-    question = turn.input_message_id
-    reads = [sessions.profiles(session.agent)]
-    if before is not None:
-        reads.append(sessions.history(session_id=session.id, end=before, question=question))
-    _, profiles, *newest = yield [together(*batch), *reads]
-    request = request_of(turn.request)
+    question, request = turn.input_message_id, request_of(turn.request)
+    reads = [sessions.history(session_id=session.id, end=before, question=question)] if before else []
+    if request is not None:  # what it says besides text is read from the turn's own row
+        _, *newest = yield [together(*batch), *reads]
+    else:
+        newest = (yield reads) if reads else []
     conversation = yield from history.conversation(
         session_id=session.id,
         agent=session.agent,
-        profiles=sessions.profiles_of(profiles),
+        profiles=taken.profiles,
         newest=newest[0] if newest else (),
         question=question,
         asked=said,
         request=request,
     )
+    if request is None:
+        yield Last([together(*batch)])
     work = Work(
         turn_id=turn.id,
         tenant_id=turn.tenant_id,

@@ -12,7 +12,7 @@ from apps.tools.tool import Caller
 from somaagent.agent.messages import ToolCall, Usage
 from somaagent.agent.ports import Outcome, ToolResult
 from somaagent.agent.step_events import StepAnswered, ToolFinished
-from somaagent.tenancy.scripts import Script, Statement, together
+from somaagent.tenancy.scripts import Last, Script, Statement, together
 
 from . import calls, statements
 from .models import Call, TurnState
@@ -23,7 +23,7 @@ def while_held(work: Work, *writes: Statement) -> Script[bool]:
     """Write while the turn is this host's. False, and nothing is written, when it is no longer."""
     (rows,) = yield [statements.hold(turn_id=work.turn_id, owner=work.owner)]
     if rows:
-        yield [together(*writes)]
+        yield Last([together(*writes)])
     return bool(rows)
 
 

@@ -10,7 +10,6 @@ import asyncio
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
 from uuid import UUID
 
 import orjson
@@ -19,10 +18,10 @@ from redis.exceptions import ResponseError
 from somaagent import valkey
 from somaagent.agent.events import TurnEvent
 
-from .taps import MOST_EVENTS, Record, Tap, happened
+from .appends import Refused, appends
+from .taps import Record, Tap, happened
 from .wakeups import channel_of, wakeups
 
-KEEP_SECONDS = 24 * 3600
 READ_AT_ONCE = 500
 Entries = list[tuple[bytes, dict[bytes, bytes]]]
 
@@ -37,19 +36,8 @@ def _key(turn_id: UUID) -> str:
 
 async def append(turn_id: UUID, *records: Record) -> None:
     """Add events, in order, and wake who follows. Raises ``StreamLost`` where a place is taken."""
-    key = _key(turn_id)
-    # Not as a transaction: a reader may see the first before the others are there.
-    pipeline = valkey.client().pipeline(transaction=False)
-    for record in records:
-        fields: Any = {"type": record.type, "data": record.data}
-        pipeline.xadd(key, fields, id=f"{record.sequence}-0", maxlen=MOST_EVENTS, approximate=True)
-    if records[0].sequence == 1 or records[-1].final:
-        pipeline.expire(key, KEEP_SECONDS)
-    pipeline.publish(key, records[-1].sequence)
-    answers = await pipeline.execute(raise_on_error=False)
-    for record, answer in zip(records, answers, strict=False):
-        if isinstance(answer, ResponseError):
-            await _expect(turn_id, record, answer)
+    for refused in await appends().append(_key(turn_id), records):
+        await _expect(turn_id, refused)
     if (tap := _taps.get(turn_id)) is not None:
         tap.add(records)
 
@@ -62,12 +50,12 @@ async def conclude(turn_id: UUID, event: TurnEvent) -> None:
         await append(turn_id, Record(sequence, event.type, orjson.dumps(event.data())))
 
 
-async def _expect(turn_id: UUID, record: Record, error: ResponseError) -> None:
+async def _expect(turn_id: UUID, refused: Refused) -> None:
     """It is there already: the connection broke between a write and its answer, and it was repeated."""
-    if "equal or smaller" not in str(error):
-        raise error
-    if record not in await read(turn_id, record.sequence - 1, most=1):
-        raise StreamLost(str(turn_id)) from error
+    if "equal or smaller" not in refused.reason:
+        raise ResponseError(refused.reason)
+    if refused.record not in await read(turn_id, refused.record.sequence - 1, most=1):
+        raise StreamLost(str(turn_id))
 
 
 async def read(turn_id: UUID, after: int, *, most: int = READ_AT_ONCE) -> list[Record]:
@@ -108,16 +96,19 @@ def close_tap(turn_id: UUID) -> None:
 
 
 async def follow(turn_id: UUID, after: int) -> AsyncGenerator[Record | None, None]:
-    """Events behind the cursor as they come, until the final one; None for each 15 s without any."""
+    """Events behind the cursor as they come, until the final one; None at least each 15 s without any."""
     own = _taps.get(turn_id)
-    sources = [_from(own, turn_id, after)] if own else []
-    for source in (*sources, None):
-        async with aclosing(source or _read_with_others(turn_id, after)) as records:
+    while True:
+        source = _read_with_others(turn_id, after) if own is None else _from(own, turn_id, after)
+        async with aclosing(source) as records:
             async for record in records:
                 yield record
                 after = record.sequence if record else after
                 if record and record.final:
                     return
+        if own is None:
+            return
+        own = None
 
 
 async def _read_with_others(turn_id: UUID, after: int) -> AsyncGenerator[Record | None, None]:
@@ -137,12 +128,14 @@ async def _from(tap: Tap, turn_id: UUID, after: int) -> AsyncGenerator[Record | 
             for record in records:
                 yield record
             after = records[-1].sequence if records else tap.begins_after
-        async with aclosing(tap.follow(after)) as followed:
-            async for record_or_none in followed:
-                yield record_or_none
-                after = record_or_none.sequence if record_or_none else after
-        if tap.closed:
+        if come := tap.behind(after):
+            for record in come:
+                yield record
+                after = record.sequence
+        elif tap.closed:
             return
+        elif not await tap.news():
+            yield None
 
 
 class _Reading:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,19 +46,18 @@ class Tap:
         self.error: Exception | None = None
         self._after = after
         self._records: deque[Record] = deque(maxlen=MOST_EVENTS)
-        self._woken: set[asyncio.Event] = set()
+        self._waiting: list[asyncio.Future[bool]] = []
+        self._heartbeat: asyncio.TimerHandle | None = None
 
     def add(self, records: Sequence[Record]) -> None:
         self._records.extend(records)
-        self._wake()
+        self._wake(come=True)
 
     def close(self, error: Exception | None = None) -> None:
         self.closed, self.error = True, error
-        self._wake()
-
-    def _wake(self) -> None:
-        for woken in self._woken:
-            woken.set()
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
+        self._wake(come=True)
 
     @property
     def begins_after(self) -> int:
@@ -66,32 +65,32 @@ class Tap:
         full = len(self._records) == MOST_EVENTS
         return self._records[0].sequence - 1 if full else self._after
 
-    def _behind(self, after: int) -> list[Record]:
+    def behind(self, after: int) -> list[Record]:
+        """What it has behind the cursor, oldest first."""
         known = self._records[0].sequence if self._records else 0
         # Numbers may be missing where the stream was trimmed; behind the first known one they are not.
         return list(itertools.islice(self._records, max(0, after + 1 - known), None))
 
-    async def follow(self, after: int) -> AsyncGenerator[Record | None, None]:
-        """Events behind the cursor, None for each 15 s without any. Ends when the tap is closed, or no longer
-        has what comes next.
+    async def news(self) -> bool:
+        """Returns when events come or it is closed; False at a heartbeat, of which those who wait together
+        have one together.
         """
-        woken = asyncio.Event()
-        self._woken.add(woken)
-        try:
-            while after >= self.begins_after:
-                woken.clear()
-                records = self._behind(after)
-                for record in records:
-                    yield record
-                    after = record.sequence
-                if records:
-                    continue
-                if self.closed:
-                    return
-                if not await happened(woken):
-                    yield None
-        finally:
-            self._woken.discard(woken)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
+        self._waiting.append(future)
+        if self._heartbeat is None:
+            self._heartbeat = loop.call_later(HEARTBEAT_SECONDS, self._beat)
+        return await future
+
+    def _beat(self) -> None:
+        self._heartbeat = None
+        self._wake(come=False)
+
+    def _wake(self, *, come: bool) -> None:
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(come)
 
 
 async def happened(woken: asyncio.Event) -> bool:

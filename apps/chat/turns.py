@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -126,9 +127,11 @@ async def follow_turn(*, actor: Actor, turn: Turn, after: int) -> AsyncGenerator
         for left in over:
             yield left
         return
-    async with aclosing(stream.follow(turn.id, after)) as records:
+    turn_id = turn.id
+    del turn  # thousands may follow, for hours
+    async with aclosing(stream.follow(turn_id, after)) as records:
         async for record in records:
-            if record is None and (ended := await _ended_unsaid(actor, turn)):
+            if record is None and (ended := await _ended_unsaid(actor, turn_id)):
                 for rebuilt in _rebuilt(ended, after):
                     yield rebuilt
                 return
@@ -149,12 +152,25 @@ async def _over(turn: Turn, after: int) -> list[Record] | None:
     return [] if last is not None and last.final and last.sequence <= after else None
 
 
-async def _ended_unsaid(actor: Actor, turn: Turn) -> Turn | None:
-    """The turn, if it ended and its stream does not tell: Valkey lost it, or a host died between the two."""
-    now = await in_tenant(actor.tenant_id, selectors.turn_get, actor=actor, turn_id=turn.id)
+_looks: dict[tuple[asyncio.AbstractEventLoop, UUID], asyncio.Task[Turn | None]] = {}
+
+
+async def _ended_unsaid(actor: Actor, turn_id: UUID) -> Turn | None:
+    """The turn, if it ended and its stream does not tell. Those who ask at once are told by one look."""
+    key = (asyncio.get_running_loop(), turn_id)
+    look = _looks.get(key)
+    if look is None:
+        look = _looks[key] = asyncio.create_task(_look(actor, turn_id), name=f"look at {turn_id}")
+        look.add_done_callback(lambda _: _looks.pop(key, None))
+    return await asyncio.shield(look)
+
+
+async def _look(actor: Actor, turn_id: UUID) -> Turn | None:
+    """See ``_ended_unsaid``: Valkey lost the stream, or a host died between the row's end and the event's."""
+    now = await in_tenant(actor.tenant_id, selectors.turn_get, actor=actor, turn_id=turn_id)
     if now.state in OPEN_STATES:
         return None
-    last = await stream.last(turn.id)
+    last = await stream.last(turn_id)
     return None if last is not None and last.final else now
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 from uuid import UUID
 
 from somaagent.errors import not_found
@@ -38,9 +39,12 @@ SELECT id, role, text, complete FROM branch ORDER BY place DESC
 
 def agent_named(slug: str | None) -> Statement:
     """The named agent, or the tenant's default where no name is given."""
-    which = "agent.slug = %(slug)s" if slug else "agent.is_default"
-    sql = f"SELECT {columns(Agent, 'agent')} FROM agent_sessions_agent agent WHERE {which}"  # noqa: S608 ours
+    sql = f"SELECT {columns(Agent, 'agent')} FROM agent_sessions_agent agent WHERE {_which(slug)}"  # noqa: S608 ours
     return Statement(sql, {"slug": slug})
+
+
+def _which(slug: str | None) -> str:
+    return "agent.slug = %(slug)s" if slug else "agent.is_default"
 
 
 def agent_of(rows: Sequence[Row], slug: str | None) -> Agent:
@@ -94,12 +98,28 @@ def agent_slugs(session_ids: Sequence[UUID]) -> Statement:
     return Statement(sql, {"sessions": list(session_ids)})
 
 
-def profiles(agent: Agent) -> Statement:
-    """The agent's model profile and those that stand in for it, in order: none of them twice."""
+def agent_profiles(slug: str | None) -> Statement:
+    """The model profile of the agent that ``agent_named`` gives, and those that stand in for it."""
+    first = f"SELECT agent.model_profile_id FROM agent_sessions_agent agent WHERE {_which(slug)}"  # noqa: S608 ours
+    return _profiles(first, {"slug": slug})
+
+
+def session_profiles(session_id: UUID) -> Statement:
+    """The model profile of a session's agent, and those that stand in for it."""
+    first = """
+        SELECT agent.model_profile_id
+        FROM agent_sessions_session session JOIN agent_sessions_agent agent ON agent.id = session.agent_id
+        WHERE session.id = %(session)s
+    """
+    return _profiles(first, {"session": session_id})
+
+
+def _profiles(first: str, parameters: dict[str, Any]) -> Statement:
+    """A profile and those that stand in for it, in order: none of them twice."""
     sql = f"""
         WITH RECURSIVE chain AS (
             SELECT id, fallback_id, 1 AS place, ARRAY[id] AS seen
-            FROM agent_sessions_modelprofile WHERE id = %(first)s
+            FROM agent_sessions_modelprofile WHERE id = ({first})
             UNION ALL
             SELECT following.id, following.fallback_id, chain.place + 1, chain.seen || following.id
             FROM chain JOIN agent_sessions_modelprofile following ON following.id = chain.fallback_id
@@ -107,8 +127,8 @@ def profiles(agent: Agent) -> Statement:
         )
         SELECT {columns(ModelProfile, "profile")}
         FROM chain JOIN agent_sessions_modelprofile profile ON profile.id = chain.id ORDER BY chain.place
-    """  # noqa: S608 columns of ours
-    return Statement(sql, {"first": agent.model_profile_id, "most": MOST_FALLBACKS})
+    """  # noqa: S608 columns and conditions of ours
+    return Statement(sql, {**parameters, "most": MOST_FALLBACKS})
 
 
 def profiles_of(rows: Sequence[Row]) -> list[ModelProfile]:

@@ -16,17 +16,15 @@ import time
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeAlias
+from typing import Any
 from uuid import UUID
 
 import psycopg
 from django.db import connections
 from psycopg import pq
-from psycopg.rows import TupleRow
 
+from .batches import Connection
 from .rls import TENANT_SETTING
-
-Connection: TypeAlias = psycopg.AsyncConnection[TupleRow]
 
 MAX_CONNECTIONS = 8
 # How long a request waits for a connection before it is told that the database is away.
@@ -91,7 +89,7 @@ class _Pool:
             connection.pgconn.finish()
 
     async def _connected(self) -> Connection:
-        connection = await psycopg.AsyncConnection.connect(**_parameters())
+        connection = await Connection.connect(**_parameters())
         self._made[connection] = time.monotonic()
         await connection.execute("SET TIME ZONE 'UTC'")
         return connection

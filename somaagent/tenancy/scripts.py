@@ -2,7 +2,8 @@
 
 A script is a generator. It yields statements, a batch at a time, and is sent their rows; what it returns is
 the outcome. It knows nothing of connections: ``perform`` runs it over the pool, in a transaction of its own,
-``performed`` on Django's connection, within the open ``tenant_scope``.
+``performed`` on Django's connection, within the open ``tenant_scope``. Over the pool a batch is one way there
+and back.
 Turns are made of these: the ORM is for what happens less often.
 """
 
@@ -11,13 +12,17 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
+import psycopg
 from django.db import connections, models
 
-from .pool import Connection, tenant_transaction
+from . import pool
+from .batches import Connection
+from .rls import TENANT_SETTING
 
 T = TypeVar("T")
 M = TypeVar("M", bound=models.Model)
@@ -35,22 +40,50 @@ Row: TypeAlias = tuple[Any, ...]
 Script: TypeAlias = Generator[Sequence[Statement], list[list[Row]], T]
 
 
+class Last(list[Statement]):
+    """A script's last batch, whose transaction ends with it: a way there and back less than any other.
+
+    All that is left to the script is to return.
+    """
+
+
+_BEGIN: tuple[str, Mapping[str, Any]] = ("BEGIN", {})
+_COMMIT: tuple[str, Mapping[str, Any]] = ("COMMIT", {})
+_TENANT = f"SELECT set_config('{TENANT_SETTING}', %(tenant)s, true)"
+
+
 async def perform(tenant_id: UUID, script: Script[T]) -> T:
     """The script's outcome, committed. Raises Django's database errors; any error rolls all of it back."""
     with connections["default"].wrap_database_errors:
-        async with tenant_transaction(tenant_id) as database:
+        async with pool.database() as database:
             try:
-                batch = next(script)
-                while True:
-                    batch = script.send([await _answered(database, one) for one in batch])
-            except StopIteration as end:
-                outcome: T = end.value
+                return await _committed(database, tenant_id, script)
+            except BaseException:
+                # Where this fails, or is cancelled in its turn, the connection is closed: that does the same.
+                with suppress(psycopg.Error):
+                    await database.rollback()
+                raise
+
+
+async def _committed(database: Connection, tenant_id: UUID, script: Script[T]) -> T:
+    first = [_BEGIN, (_TENANT, {"tenant": str(tenant_id)})]
+    begun = over = False
+    try:
+        batch = next(script)
+        while True:
+            if over:
+                raise RuntimeError("A script goes on behind its last batch.")
+            over = isinstance(batch, Last)
+            before, after = [] if begun else first, [_COMMIT] if over else []
+            ours = [(one.sql, one.parameters) for one in batch]
+            rows = await database.batch([*before, *ours, *after])
+            begun = True
+            batch = script.send(rows[len(before) : len(before) + len(ours)])
+    except StopIteration as end:
+        outcome: T = end.value
+    if begun and not over:
+        await database.batch([_COMMIT])
     return outcome
-
-
-async def _answered(database: Connection, statement: Statement) -> list[Row]:
-    cursor = await database.execute(statement.sql, statement.parameters)
-    return await cursor.fetchall() if cursor.description else []
 
 
 def performed(script: Script[T]) -> T:

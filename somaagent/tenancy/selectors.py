@@ -15,8 +15,8 @@ from .models import Membership, Role, Scope, Tenant
 ALL_SCOPES = frozenset(Scope.values)
 VIEWER_SCOPES = frozenset({Scope.READ.value})
 
-_BY_API_KEY = "SELECT tenant_id, user_id, role, scopes FROM tenancy_actor_by_api_key(%s)"
-_BY_USER = "SELECT tenant_id, role FROM tenancy_actor_by_user(%s)"
+_BY_API_KEY = "SELECT tenant_id, user_id, role, scopes FROM tenancy_actor_by_api_key(%(digest)s)"
+_BY_USER = "SELECT tenant_id, role FROM tenancy_actor_by_user(%(user)s)"
 
 
 def scopes_of(role: str, granted: frozenset[str] = ALL_SCOPES) -> frozenset[str]:
@@ -34,15 +34,15 @@ def actor_by_api_key(key: str) -> Actor | None:
     Notes, at most once a minute, that the key was used.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_BY_API_KEY, [key_digest(key)])
+        cursor.execute(_BY_API_KEY, {"digest": key_digest(key)})
         return _keyed(cursor.fetchone())
 
 
 async def actor_by_api_key_async(key: str) -> Actor | None:
     """The same, over the pool of coroutines: one statement, one way there and back."""
     async with pool.database() as database:
-        cursor = await database.execute(_BY_API_KEY, [key_digest(key)])
-        return _keyed(await cursor.fetchone())
+        (rows,) = await database.batch([(_BY_API_KEY, {"digest": key_digest(key)})])
+    return _keyed(rows[0] if rows else None)
 
 
 def _keyed(row: tuple[Any, ...] | None) -> Actor | None:
@@ -61,15 +61,15 @@ def _keyed(row: tuple[Any, ...] | None) -> Actor | None:
 def actor_by_user(user_id: UUID) -> Actor | None:
     """The actor of a signed-in user: their first membership in a tenant that is not suspended."""
     with connection.cursor() as cursor:
-        cursor.execute(_BY_USER, [user_id])
+        cursor.execute(_BY_USER, {"user": user_id})
         return _signed_in(user_id, cursor.fetchone())
 
 
 async def actor_by_user_async(user_id: UUID) -> Actor | None:
     """The same, over the pool of coroutines."""
     async with pool.database() as database:
-        cursor = await database.execute(_BY_USER, [user_id])
-        return _signed_in(user_id, await cursor.fetchone())
+        (rows,) = await database.batch([(_BY_USER, {"user": user_id})])
+    return _signed_in(user_id, rows[0] if rows else None)
 
 
 def _signed_in(user_id: UUID, row: tuple[Any, ...] | None) -> Actor | None:

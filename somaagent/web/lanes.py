@@ -121,7 +121,9 @@ class Gateway(LoopHandler):
             route = request.match.route if request.match else None
             with self._spans.around(scope, send, route=route, since=since) as watched:
                 await self._tell(signals.request_started, scope=scope)
-                await self._until_client_leaves(receive, self._answered(self._in_loop, request, watched))
+                answering = self._answered(self._in_loop, request, watched)
+                del request  # with all that hangs on it: the answer may be a stream of hours
+                await self._until_client_leaves(receive, answering)
 
     # -- choosing --
 
@@ -131,6 +133,7 @@ class Gateway(LoopHandler):
             return False  # servestatic's middleware is asynchronous
         with suppress(Resolver404):  # a thread answers it: for people, with a page
             request.match = get_resolver(settings.ROOT_URLCONF).resolve(request.path_info)
+            request.match.tried = None  # every pattern that did not match: for Django's page of a 404
             if routes.is_coroutine(request.match.func, request.method):
                 return False
         if not spans.suits(request):
@@ -154,7 +157,8 @@ class Gateway(LoopHandler):
         """``get_response_async``, which would log in a thread."""
         set_urlconf(settings.ROOT_URLCONF)
         response: Any = await self._middleware_chain(request)  # type: ignore[misc]
-        response._resource_closers.append(request.close)  # noqa: SLF001 as Django's handlers do
+        if hasattr(request, "_files"):  # what else ``request.close`` closes; it would keep all of the request
+            response._resource_closers.append(request.close)  # noqa: SLF001 as Django's handlers do
         response._handler_class = type(self)  # noqa: SLF001 as Django's handlers do
         if response.status_code >= 400:  # noqa: PLR2004 what Django counts as an error
             text = "%s: %s"
@@ -168,6 +172,7 @@ class Gateway(LoopHandler):
         except asyncio.CancelledError:
             await self._tell(signals.request_finished)
             raise
+        del request, answer
         try:
             await self.send_response(response, send)
         finally:

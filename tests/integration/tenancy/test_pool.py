@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from somaagent.tenancy import pool
+from somaagent.tenancy.batches import Connection
 from somaagent.tenancy.scope import DATABASE_AWAY, in_database
 from somaagent.tenancy.selectors import actor_by_api_key_async, actor_by_user_async
 from tests.factories import Organisation, key_of, organisation
@@ -31,7 +32,7 @@ async def members() -> int:
         return await one(connection)
 
 
-async def one(connection: pool.Connection) -> int:
+async def one(connection: Connection) -> int:
     row = await (await connection.execute(MEMBERS)).fetchone()
     assert row is not None
     return int(row[0])

@@ -1,0 +1,57 @@
+"""What a turn's host says, in order and in its own time: nobody waits for a word but for the last."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from uuid import UUID
+
+import orjson
+
+from somaagent import valkey
+from somaagent.agent.events import TurnEvent
+from somaagent.tenancy.patience import patiently
+
+from . import stream
+from .taps import Record
+
+
+class Teller:
+    """Numbers a turn's events and appends them to its stream, while its host goes on.
+
+    What comes while some are on their way is appended with the next. ``sequence`` is the number of the last.
+    """
+
+    def __init__(self, turn_id: UUID) -> None:
+        self.sequence = 0
+        self._turn_id = turn_id
+        self._unsaid: list[Record] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def tell(self, *events: TurnEvent) -> None:
+        """Raises what became of events before these: ``stream.StreamLost``, ``valkey.ERRORS``."""
+        if self._task is not None and self._task.done():
+            self._task.result()
+            self._task = None
+        for event in events:
+            self.sequence += 1
+            self._unsaid.append(Record(self.sequence, event.type, orjson.dumps(event.data())))
+        if self._task is None:
+            self._task = asyncio.create_task(self._say(), name=f"telling {self._turn_id}")
+
+    async def told(self) -> None:
+        """Returns when all is in the stream. Raises as ``tell`` does."""
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
+    async def stop(self, seconds: float) -> None:
+        """Returns when all is told or the time is over: what is not told by then, is not. Never raises."""
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=seconds)
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _say(self) -> None:
+        while self._unsaid:
+            records, self._unsaid = self._unsaid, []
+            await patiently(valkey.ERRORS, functools.partial(stream.append, self._turn_id, *records))
