@@ -2,8 +2,8 @@
 
 A script is a generator. It yields statements, a batch at a time, and is sent their rows; what it returns is
 the outcome. It knows nothing of connections: ``perform`` runs it over the pool, in a transaction of its own,
-``performed`` on Django's connection, within the open ``tenant_scope``.
-Turns are made of these: the ORM is for what happens less often.
+``look`` too, if it only reads, and ``performed`` on Django's connection, within the open ``tenant_scope``.
+Turns are made of these, and the reads of them: the ORM is for what happens less often.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from uuid import UUID
 
 from django.db import connections, models
 
-from .pool import Connection, tenant_transaction
+from .pool import Connection, tenant_rows, tenant_transaction
 
 T = TypeVar("T")
 M = TypeVar("M", bound=models.Model)
@@ -48,6 +48,23 @@ async def perform(tenant_id: UUID, script: Script[T]) -> T:
     return outcome
 
 
+async def look(tenant_id: UUID, script: Script[T]) -> T:
+    """The outcome of a script that only reads: each batch is one message and one transaction.
+
+    Raises Django's database errors.
+    """
+    with connections["default"].wrap_database_errors:
+        try:
+            batch = next(script)
+            while True:
+                batch = script.send(
+                    await tenant_rows(tenant_id, [(one.sql, one.parameters) for one in batch])
+                )
+        except StopIteration as end:
+            outcome: T = end.value
+    return outcome
+
+
 async def _answered(database: Connection, statement: Statement) -> list[Row]:
     cursor = await database.execute(statement.sql, statement.parameters)
     return await cursor.fetchall() if cursor.description else []
@@ -68,6 +85,12 @@ def _rows(statement: Statement) -> list[Row]:
     with connections["default"].cursor() as cursor:
         cursor.execute(statement.sql, statement.parameters)
         return cursor.fetchall() if cursor.description else []
+
+
+def rows_of(statement: Statement) -> Script[list[Row]]:
+    """The script of one statement: its rows."""
+    (rows,) = yield [statement]
+    return rows
 
 
 def inserted(row: models.Model, *, once: str = "") -> Statement:
