@@ -11,11 +11,10 @@ that ends meanwhile waits for them for ever, and a checkout costs several times 
 from __future__ import annotations
 
 import asyncio
-import select
 import time
 import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -24,6 +23,7 @@ from django.db import connections
 from psycopg import pq
 from psycopg.rows import TupleRow
 
+from .liveness import is_quiet
 from .rls import tenant_set
 
 Connection: TypeAlias = psycopg.AsyncConnection[TupleRow]
@@ -55,7 +55,8 @@ class _Pool:
     async def take(self) -> Connection:
         """A connection that is alive as far as this side knows."""
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
+            # Where one is free, nothing is waited for, and no timer is set.
+            async with asyncio.timeout(WAIT_SECONDS) if self._free.locked() else nullcontext():
                 await self._free.acquire()
         except TimeoutError as error:
             raise Busy(f"No connection became free within {WAIT_SECONDS:.0f} seconds.") from error
@@ -97,14 +98,8 @@ class _Pool:
         return connection
 
     def _fit(self, connection: Connection) -> bool:
-        """Whether it is young, and the server has said nothing since the last statement: what it says of
-        itself is that it hangs up.
-        """
-        if connection.closed or time.monotonic() - self._made[connection] > MAX_AGE_SECONDS:
-            return False
-        news = select.poll()
-        news.register(connection.fileno(), select.POLLIN)
-        return not news.poll(0)
+        """Whether it is young and alive."""
+        return is_quiet(connection) and time.monotonic() - self._made[connection] <= MAX_AGE_SECONDS
 
 
 _pools: dict[asyncio.AbstractEventLoop, _Pool] = {}
