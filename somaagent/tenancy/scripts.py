@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
+import psycopg
 from django.db import connections, models
+from django.db.utils import DatabaseErrorWrapper
 
 from .pool import Connection, tenant_rows, tenant_transaction
 
@@ -35,9 +37,21 @@ Row: TypeAlias = tuple[Any, ...]
 Script: TypeAlias = Generator[Sequence[Statement], list[list[Row]], T]
 
 
+class _Driver:
+    """What Django has to know of a driver to name its errors. Asked for its own connection, it would make one
+    for each request in the event loop, only to ask it this.
+    """
+
+    Database = psycopg
+    errors_occurred = False
+
+
+_AS_DJANGO_S = DatabaseErrorWrapper(_Driver())
+
+
 async def perform(tenant_id: UUID, script: Script[T]) -> T:
     """The script's outcome, committed. Raises Django's database errors; any error rolls all of it back."""
-    with connections["default"].wrap_database_errors:
+    with _AS_DJANGO_S:
         async with tenant_transaction(tenant_id) as database:
             try:
                 batch = next(script)
@@ -53,7 +67,7 @@ async def look(tenant_id: UUID, script: Script[T]) -> T:
 
     Raises Django's database errors.
     """
-    with connections["default"].wrap_database_errors:
+    with _AS_DJANGO_S:
         try:
             batch = next(script)
             while True:

@@ -11,7 +11,7 @@ _USABLE = (pq.TransactionStatus.IDLE, pq.TransactionStatus.INTRANS)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """``CONN_HEALTH_CHECKS`` asks it once a request; Django's would send ``SELECT 1`` and wait for the answer."""
+    """``CONN_HEALTH_CHECKS`` asks it once a request; Django's would send ``SELECT 1`` and wait."""
 
     def is_usable(self) -> bool:
         found = self.connection

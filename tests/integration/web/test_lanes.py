@@ -76,7 +76,7 @@ async def test_each_view_runs_in_its_lane(ours: Client):
 async def test_an_operation_of_the_api_asks_who_calls_where_it_runs(ours: Client):
     acme = await in_database(organisation)
     key = await in_database(key_of, acme.owner)
-    answer = await ours.ask("/api/mine", authorization=f"Bearer {key}")
+    answer = await ours.ask("/v1/mine", authorization=f"Bearer {key}")
     assert (answer.status, answer.facts) == (200, {"user": str(acme.owner.user_id)})
     assert site.seen == [f"asked in {threading.current_thread().name}"]
 
