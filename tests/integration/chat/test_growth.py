@@ -210,9 +210,7 @@ def test_the_page_of_a_long_conversation(acme, talk):
         (acme, opens(pages.entries, f"?cursor={before}", session_id=short.id)),
         (acme, opens(pages.entries, f"?cursor={end.earlier}", session_id=long.id)),
     )
-    compare(
-        (acme, lists(message_page, session_id=short.id)), (acme, lists(message_page, session_id=long.id))
-    )
+    compare((acme, lists(message_page, session_id=short.id)), (acme, lists(message_page, session_id=long.id)))
 
 
 def test_the_lists_of_turns(acme, neighbour, talk):
