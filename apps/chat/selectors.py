@@ -62,7 +62,7 @@ class TurnRow(NamedTuple):
     def of(cls, turn: Turn) -> Self:
         """The same of a turn that is at hand."""
         output = turn.output_message.text if turn.output_message else None
-        return cls(*(output if name == "output" else getattr(turn, name) for name in cls._fields))
+        return cls._make(output if name == "output" else getattr(turn, name) for name in cls._fields)
 
 
 _ANSWER = "(SELECT text FROM agent_sessions_message message WHERE message.id = turn.output_message_id)"

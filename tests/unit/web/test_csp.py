@@ -46,7 +46,7 @@ VIEWS = {
 }
 
 
-def policy(middleware: Callable[[View], View], view: View) -> set[str]:
+def policy(middleware: type[CSPMiddleware], view: View) -> set[str]:
     header = middleware(view)(RequestFactory().get("/")).headers.get(HEADER, "")
     return {directive.strip() for directive in header.split(";")}
 
