@@ -82,7 +82,7 @@ MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "somaagent.web.middleware.Static",
     "django.middleware.security.SecurityMiddleware",
-    "csp.middleware.CSPMiddleware",
+    "somaagent.web.csp.ContentSecurityPolicy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -120,7 +120,7 @@ LOGGING_CONFIG = None
 # -- database and cache --------------------------------------------------------------------------------------
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "somaagent.tenancy.postgresql",
         "HOST": _value("SA01_DB_HOST"),
         "PORT": _value("SA01_DB_PORT"),
         "NAME": _value("SA01_DB_NAME"),

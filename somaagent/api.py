@@ -17,6 +17,7 @@ from apps.chat.webhooks.api import router as webhooks
 from apps.sessions.api import router as sessions
 from somaagent import __version__, problems
 from somaagent.web import openai_errors
+from somaagent.web.answers import Json
 from somaagent.web.health import router as health
 from somaagent.web.security import Credential
 
@@ -47,6 +48,7 @@ api = Api(
     description="A self-hosted platform for AI agents. Errors are application/problem+json (RFC 9457).",
     urls_namespace="api-1",
     auth=Credential(),
+    renderer=Json(),
 )
 api.add_router("", health, auth=None)
 api.add_router("", sessions)

@@ -5,20 +5,21 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from django.http import HttpRequest
-from ninja import Header, Query, Router, Status
+from django.http import HttpRequest, HttpResponse
+from ninja import Header, Query, Router
 
 from somaagent.problems import PROBLEMS, Problem
+from somaagent.tenancy.scripts import look
+from somaagent.web.answers import answer, answer_page
 from somaagent.web.idempotency import IdempotencyKey, idempotency_of, idempotency_of_text
-from somaagent.web.pagination import Page, PageQuery, page_of
+from somaagent.web.pagination import Page, PageQuery
 from somaagent.web.request import actor_of
-from somaagent.web.security import in_tenant_of_actor
 
 from . import selectors, sse, turns
-from .schemas import TurnIn, TurnOut
+from .schemas import TurnIn, TurnOut, told
+from .selectors import TurnRow
 
 router = Router(tags=["turns"])
-router.add_decorator(in_tenant_of_actor)
 EVENT_STREAM = {
     "text/event-stream": {
         "schema": {
@@ -63,31 +64,37 @@ async def submit_turn(request: HttpRequest, body: TurnIn, idempotency_key: Idemp
     )
     if body.stream:
         return sse.response_of(turns.follow_turn(actor=actor, turn=turn, after=0), sse.encode)
-    return Status(202 if body.background else 201, turn)
+    return answer(told(TurnRow.of(turn)), 202 if body.background else 201)
 
 
 @router.get("", response={200: Page[TurnOut], **PROBLEMS})
-def list_turns(request: HttpRequest, page: Query[PageQuery], session_id: UUID | None = None) -> Any:
+async def list_turns(
+    request: HttpRequest, page: Query[PageQuery], session_id: UUID | None = None
+) -> HttpResponse:
     """The caller's turns, newest first; of one session where it is named."""
-    return page_of(selectors.turn_list(actor=actor_of(request), session_id=session_id), page)
+    actor = actor_of(request)
+    script = selectors.turn_page(actor=actor, session_id=session_id, query=page)
+    return answer_page(await look(actor.tenant_id, script), told)
 
 
 @router.get("/{uuid:turn_id}", response={200: TurnOut, **PROBLEMS})
-def read_turn(request: HttpRequest, turn_id: UUID) -> Any:
-    return selectors.turn_get(actor=actor_of(request), turn_id=turn_id)
+async def read_turn(request: HttpRequest, turn_id: UUID) -> HttpResponse:
+    actor = actor_of(request)
+    return answer(told(await look(actor.tenant_id, selectors.turn_told(actor=actor, turn_id=turn_id))))
 
 
 @router.post("/{uuid:turn_id}/cancel", response={202: TurnOut, 503: Problem, **PROBLEMS})
 async def cancel_turn(request: HttpRequest, turn_id: UUID) -> Any:
     """Ask the turn to stop. Its state says when it did; what is over stays as it is."""
-    return Status(202, await turns.cancel(actor=actor_of(request), turn_id=turn_id))
+    return answer(told(TurnRow.of(await turns.cancel(actor=actor_of(request), turn_id=turn_id))), 202)
 
 
 @router.post("/{uuid:turn_id}/retry", response={201: TurnOut, 409: Problem, 503: Problem, **PROBLEMS})
 async def retry_turn(request: HttpRequest, turn_id: UUID, idempotency_key: IdempotencyKey = None) -> Any:
     """Answer the same message again: another try after a failure, or another answer beside the first."""
     idempotency = idempotency_of_text(idempotency_key, f"retry {turn_id}")
-    return Status(201, await turns.retry(actor=actor_of(request), turn_id=turn_id, idempotency=idempotency))
+    turn = await turns.retry(actor=actor_of(request), turn_id=turn_id, idempotency=idempotency)
+    return answer(told(TurnRow.of(turn)), 201)
 
 
 @router.get(

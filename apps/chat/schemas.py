@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from ninja import Schema
@@ -13,7 +13,8 @@ from somaagent.agent.messages import decimal_text
 from somaagent.web.bodies import Body
 from somaagent.web.text import Slug, Text
 
-from .models import OnBusy, Turn
+from .models import OnBusy
+from .selectors import TurnRow
 from .services import Place
 
 
@@ -53,10 +54,6 @@ class UsageOut(Schema):
         ),
     ]
 
-    @staticmethod
-    def resolve_cost(turn: Turn) -> str | None:
-        return decimal_text(turn.cost)
-
 
 class TurnError(Schema):
     code: str
@@ -77,16 +74,31 @@ class TurnOut(Schema):
     started_at: datetime | None
     finished_at: datetime | None
 
-    @staticmethod
-    def resolve_output(turn: Turn) -> str | None:
-        return turn.output_message.text if turn.output_message else None
 
-    @staticmethod
-    def resolve_usage(turn: Turn) -> Turn:
-        return turn
+def told(turn: TurnRow) -> dict[str, Any]:
+    """The fields of ``TurnOut``."""
+    return {
+        "id": turn.id,
+        "session_id": turn.session_id,
+        "input_message_id": turn.input_message_id,
+        "output_message_id": turn.output_message_id,
+        "state": turn.state,
+        "output": turn.output,
+        "usage": {
+            "input_tokens": turn.input_tokens,
+            "cached_tokens": turn.cached_tokens,
+            "output_tokens": turn.output_tokens,
+            "reasoning_tokens": turn.reasoning_tokens,
+            "cost": decimal_text(turn.cost),
+        },
+        "error": _error(turn),
+        "created_at": turn.created_at,
+        "started_at": turn.started_at,
+        "finished_at": turn.finished_at,
+    }
 
-    @staticmethod
-    def resolve_error(turn: Turn) -> TurnError | None:
-        if not turn.error_code:
-            return None
-        return TurnError(code=turn.error_code, message=turn.error_message, retryable=turn.error_retryable)
+
+def _error(turn: TurnRow) -> dict[str, Any] | None:
+    if not turn.error_code:
+        return None
+    return {"code": turn.error_code, "message": turn.error_message, "retryable": turn.error_retryable}

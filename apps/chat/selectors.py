@@ -1,9 +1,10 @@
-"""Reads on turns. All run inside the tenant's scope."""
+"""Reads on turns. All run inside the tenant's scope; those of the API are scripts, for either lane."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from decimal import Decimal
+from typing import TYPE_CHECKING, NamedTuple, Self
 from uuid import UUID
 
 from django.db.models import Count
@@ -11,6 +12,8 @@ from django.db.models import Count
 from somaagent.errors import not_found
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.models import Role
+from somaagent.tenancy.scripts import Script, Statement, rows_of
+from somaagent.web.pagination import PageQuery, Part, page_script
 
 from .models import OPEN_STATES, Call, CallState, Turn, TurnState
 
@@ -34,9 +37,52 @@ def turn_read(*, turn_id: UUID) -> Turn:
     return Turn.objects.select_related("output_message").get(id=turn_id)
 
 
-def turn_list(*, actor: Actor, session_id: UUID | None) -> QuerySet[Turn]:
-    turns = turns_of(actor)
-    return turns.filter(session_id=session_id) if session_id else turns
+class TurnRow(NamedTuple):
+    """A turn as it is told, with the text of its answer."""
+
+    id: UUID
+    session_id: UUID
+    input_message_id: UUID
+    output_message_id: UUID | None
+    state: str
+    output: str | None
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    cost: Decimal | None
+    error_code: str
+    error_message: str
+    error_retryable: bool
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, turn: Turn) -> Self:
+        """The same of a turn that is at hand."""
+        output = turn.output_message.text if turn.output_message else None
+        return cls._make(output if name == "output" else getattr(turn, name) for name in cls._fields)
+
+
+_ANSWER = "(SELECT text FROM agent_sessions_message message WHERE message.id = turn.output_message_id)"
+_COLUMNS = ", ".join(_ANSWER if name == "output" else name for name in TurnRow._fields)
+_TURNS = f"SELECT {_COLUMNS} FROM chat_turn turn WHERE user_id = %(user)s"  # noqa: S608 names of ours
+
+
+def turn_page(*, actor: Actor, session_id: UUID | None, query: PageQuery) -> Script[Part[TurnRow]]:
+    """The actor's turns, newest first; those of one session where it is named."""
+    sql = f"{_TURNS} AND session_id = %(session)s" if session_id else _TURNS
+    return page_script(sql, {"user": actor.user_id, "session": session_id}, TurnRow, query)
+
+
+def turn_told(*, actor: Actor, turn_id: UUID) -> Script[TurnRow]:
+    """The actor's turn. Raises ``not_found``."""
+    facts = {"user": actor.user_id, "turn": turn_id}
+    rows = yield from rows_of(Statement(f"{_TURNS} AND id = %(turn)s", facts))
+    if not rows:
+        raise not_found("turn")
+    return TurnRow(*rows[0])
 
 
 def turn_states(*, since: datetime) -> dict[str, int]:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from django.db.models import Q
 
 from apps.sessions import selectors as sessions
+from apps.sessions.branches import MessageRow
+from apps.sessions.selectors import SessionRow
 from somaagent.tenancy.actor import Actor
-from somaagent.web.pagination import PageQuery, page_of
+from somaagent.tenancy.scripts import performed
+from somaagent.web.pagination import PageQuery
 
 from . import selectors
 from .models import OPEN_STATES, Turn, TurnState
 
 if TYPE_CHECKING:
-    from apps.sessions.models import Message, Session
+    from apps.sessions.models import Session
 
 MESSAGES_AT_ONCE = 40
 SESSIONS_AT_ONCE = 40
@@ -91,15 +94,15 @@ class Transcript:
 class SessionPage:
     """Sessions, newest first; ``more`` is the cursor of those after."""
 
-    items: list[Session]
+    items: list[SessionRow]
     more: UUID | None
     archived: bool
 
 
 def session_page(*, actor: Actor, archived: bool, cursor: UUID | None = None) -> SessionPage:
     query = PageQuery(limit=SESSIONS_AT_ONCE, cursor=cursor)
-    page = page_of(sessions.session_list(actor=actor, archived=archived), query)
-    return SessionPage(cast("list[Session]", page["items"]), cast("UUID | None", page["next"]), archived)
+    page = performed(sessions.session_page(actor=actor, archived=archived, query=query))
+    return SessionPage(page.items, page.next, archived)
 
 
 def transcript(*, actor: Actor, session_id: UUID, cursor: UUID | None = None) -> Transcript:
@@ -108,10 +111,10 @@ def transcript(*, actor: Actor, session_id: UUID, cursor: UUID | None = None) ->
     # Before the messages: what ends meanwhile is shown as open, not as a question without an answer.
     opened = list(selectors.turns_open(session_id=session_id))
     query = PageQuery(limit=MESSAGES_AT_ONCE, cursor=cursor)
-    branch = sessions.message_page(actor=actor, session_id=session_id, query=query)
+    branch = performed(sessions.message_page(actor=actor, session_id=session_id, query=query))
     messages = branch.items[::-1]
     turns = _turns_of(actor, messages)
-    shown = _Shown(messages, turns, branch.alternatives, opened, ends=cursor is None)
+    shown = _Shown(messages, turns, opened, ends=cursor is None)
     return Transcript(session, shown.entries(), branch.next)
 
 
@@ -124,7 +127,7 @@ def answer(*, actor: Actor, turn_id: UUID) -> Answer:
     return _answer(turn, last=session.active_message_id == end, alternatives=found)
 
 
-def _turns_of(actor: Actor, messages: list[Message]) -> list[Turn]:
+def _turns_of(actor: Actor, messages: list[MessageRow]) -> list[Turn]:
     ids = [message.id for message in messages]
     mine = Q(input_message_id__in=ids) | Q(output_message_id__in=ids)
     return list(selectors.turns_of(actor).filter(mine).order_by("id"))
@@ -138,15 +141,13 @@ class _Shown:
 
     def __init__(
         self,
-        messages: list[Message],
+        messages: list[MessageRow],
         turns: list[Turn],
-        alternatives: Mapping[UUID | None, list[UUID]],
         opened: list[Turn],
         *,
         ends: bool,
     ) -> None:
         self._messages = messages
-        self._alternatives = alternatives
         self._opened = {turn.id: turn for turn in opened}
         # One goes on, or begins when those that were asked to stop have done so. The others wait.
         self._waiting = [turn.id for turn in opened if turn.cancel_requested_at is None][1:]
@@ -164,8 +165,8 @@ class _Shown:
                 entries.extend(self._wordless(message, last=last))
         return entries
 
-    def _of_message(self, message: Message, *, last: bool) -> Said | Answer:
-        alternatives = self._alternatives[message.parent_id]
+    def _of_message(self, message: MessageRow, *, last: bool) -> Said | Answer:
+        alternatives = message.alternatives
         if message.role == "user":
             return Said(message.id, message.text, message.created_at, _fork(message.id, alternatives))
         if (turn := self._of_output.get(message.id)) is not None:
@@ -174,7 +175,7 @@ class _Shown:
         fork = _fork(message.id, alternatives)
         return Answer(None, message.id, state, message.text, "", last, message.created_at, fork)
 
-    def _wordless(self, message: Message, *, last: bool) -> Iterable[Answer]:
+    def _wordless(self, message: MessageRow, *, last: bool) -> Iterable[Answer]:
         """The turn of a message that no answer follows: it runs, waits, or ended without a word."""
         turn = self._of_input.get(message.id)
         if turn is not None:

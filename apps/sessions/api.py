@@ -5,17 +5,21 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router, Status
 
 from somaagent.problems import PROBLEMS, Problem
+from somaagent.tenancy.scripts import look
+from somaagent.web.answers import answer, answer_page
 from somaagent.web.idempotency import IdempotencyKey, idempotency_of
 from somaagent.web.pagination import Page, PageQuery, page_of
 from somaagent.web.request import actor_of
 from somaagent.web.security import in_tenant_of_actor
 
 from . import selectors, services
+from .branches import MessageRow
 from .schemas import AgentOut, MessageOut, ModelProfileOut, SessionIn, SessionOut, SessionPatch
+from .selectors import SessionRow
 
 Through = Annotated[
     UUID | None,
@@ -49,9 +53,11 @@ def read_model_profile(request: HttpRequest, slug: str) -> Any:
 
 
 @router.get("/sessions", response={200: Page[SessionOut], **PROBLEMS}, tags=["sessions"])
-def list_sessions(request: HttpRequest, page: Query[PageQuery], archived: bool = False) -> Any:
+async def list_sessions(request: HttpRequest, page: Query[PageQuery], archived: bool = False) -> HttpResponse:
     """The caller's sessions, newest first."""
-    return page_of(selectors.session_list(actor=actor_of(request), archived=archived), page)
+    actor = actor_of(request)
+    found = await look(actor.tenant_id, selectors.session_page(actor=actor, archived=archived, query=page))
+    return answer_page(found, SessionRow._asdict)
 
 
 @router.post("/sessions", response={201: SessionOut, 409: Problem, **PROBLEMS}, tags=["sessions"])
@@ -69,8 +75,10 @@ def create_session(request: HttpRequest, body: SessionIn, idempotency_key: Idemp
 
 
 @router.get("/sessions/{uuid:session_id}", response={200: SessionOut, **PROBLEMS}, tags=["sessions"])
-def read_session(request: HttpRequest, session_id: UUID) -> Any:
-    return selectors.session_get(actor=actor_of(request), session_id=session_id)
+async def read_session(request: HttpRequest, session_id: UUID) -> HttpResponse:
+    actor = actor_of(request)
+    found = await look(actor.tenant_id, selectors.session_told(actor=actor, session_id=session_id))
+    return answer(found._asdict())
 
 
 @router.patch("/sessions/{uuid:session_id}", response={200: SessionOut, **PROBLEMS}, tags=["sessions"])
@@ -95,12 +103,10 @@ def delete_session(request: HttpRequest, session_id: UUID) -> Any:
 @router.get(
     "/sessions/{uuid:session_id}/messages", response={200: Page[MessageOut], **PROBLEMS}, tags=["sessions"]
 )
-def list_messages(
+async def list_messages(
     request: HttpRequest, session_id: UUID, page: Query[PageQuery], through: Through = None
-) -> Any:
+) -> HttpResponse:
     """What was said, newest first: the active branch, or another one."""
-    branch = selectors.message_page(
-        actor=actor_of(request), session_id=session_id, query=page, through=through
-    )
-    items = [MessageOut.of(message, branch.alternatives[message.parent_id]) for message in branch.items]
-    return {"items": items, "next": branch.next}
+    actor = actor_of(request)
+    script = selectors.message_page(actor=actor, session_id=session_id, query=page, through=through)
+    return answer_page(await look(actor.tenant_id, script), MessageRow._asdict)

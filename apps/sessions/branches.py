@@ -1,29 +1,35 @@
-"""Walks through a session's tree of messages, each one statement. All run inside the tenant's scope.
+"""Walks through a session's tree of messages, each one statement.
 
-A walk costs an index look-up for each message that it gives, however many the session has.
+A walk costs an index look-up or two for each message that it gives, however many the session has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
-from django.db import connection
-
-from .models import Message
+from somaagent.tenancy.scripts import Statement
 
 _UP = """
 WITH RECURSIVE branch AS (
     SELECT id, parent_id, 1 AS place
-    FROM agent_sessions_message WHERE id = %(start)s AND session_id = %(session)s
+    FROM agent_sessions_message WHERE id = {start} AND session_id = %(session)s
     UNION ALL
     SELECT before.id, before.parent_id, branch.place + 1
     FROM branch JOIN agent_sessions_message before ON before.id = branch.parent_id
     WHERE branch.place < %(most)s
 )
-SELECT message.* FROM branch JOIN agent_sessions_message message ON message.id = branch.id
+SELECT message.id, message.role, message.text, message.complete, message.created_at, message.parent_id,
+    CASE WHEN message.parent_id IS NULL THEN ARRAY(
+        SELECT id FROM agent_sessions_message WHERE session_id = %(session)s AND parent_id IS NULL ORDER BY id
+    ) ELSE ARRAY(
+        SELECT id FROM agent_sessions_message WHERE parent_id = message.parent_id ORDER BY id
+    ) END
+FROM branch JOIN agent_sessions_message message ON message.id = branch.id
 ORDER BY branch.place
 """
+_ACTIVE = "(SELECT active_message_id FROM agent_sessions_session WHERE id = %(session)s)"
 
 _DOWN = """
 WITH RECURSIVE branch AS (
@@ -38,32 +44,30 @@ SELECT id FROM branch ORDER BY place DESC LIMIT 1
 """
 
 
-def walk_up(*, session_id: UUID, start: UUID | None, most: int) -> list[Message]:
-    """``start`` and what was said before it, newest first: at most ``most`` messages."""
-    if start is None:
-        return []
-    return list(Message.objects.raw(_UP, {"session": session_id, "start": start, "most": most}))
+class MessageRow(NamedTuple):
+    """A message. ``alternatives``: all that follow its parent, this one too, oldest first."""
+
+    id: UUID
+    role: str
+    text: str
+    complete: bool
+    created_at: datetime
+    parent_id: UUID | None
+    alternatives: list[UUID]
 
 
-def end_of_branch(*, session_id: UUID, start: UUID) -> UUID | None:
+def walk_up(*, session_id: UUID, start: UUID | None, most: int) -> Statement:
+    """``start`` and what was said before it, newest first: at most ``most`` rows of ``MessageRow``.
+
+    None: from the end of the active branch.
+    """
+    sql = _UP.format(start=_ACTIVE if start is None else "%(start)s")
+    return Statement(sql, {"session": session_id, "start": start, "most": most})
+
+
+def end_of_branch(*, session_id: UUID, start: UUID) -> Statement:
     """The last message of the branch that goes through ``start`` and, wherever it forks, to the newest.
 
-    None where the session has no such message.
+    No row where the session has no such message.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(_DOWN, {"session": session_id, "start": start})
-        row = cursor.fetchone()
-    return row[0] if row else None
-
-
-def alternatives(*, session_id: UUID, messages: Sequence[Message]) -> dict[UUID | None, list[UUID]]:
-    """For each message's parent (None: where the session begins) all that follow it, oldest first."""
-    parents = {message.parent_id for message in messages}
-    in_session = Message.objects.filter(session_id=session_id)
-    following = in_session.filter(parent_id__in=parents - {None})
-    if None in parents:
-        following = following | in_session.filter(parent__isnull=True)
-    found: dict[UUID | None, list[UUID]] = {parent: [] for parent in parents}
-    for message_id, parent_id in following.order_by("id").values_list("id", "parent_id"):
-        found[parent_id].append(message_id)
-    return found
+    return Statement(_DOWN, {"session": session_id, "start": start})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated
 from uuid import UUID
 
 from ninja import Schema
@@ -12,7 +12,7 @@ from pydantic import Field, StrictBool
 from somaagent.web.bodies import Body
 from somaagent.web.text import Slug, Title
 
-from .models import Agent, Message, ModelProfile, Session
+from .models import Agent, ModelProfile, Session
 
 
 class ModelProfileOut(Schema):
@@ -91,15 +91,3 @@ class MessageOut(Schema):
     alternatives: Annotated[
         list[UUID], Field(description="All messages that follow its parent, this one too, oldest first.")
     ]
-
-    @classmethod
-    def of(cls, message: Message, alternatives: list[UUID]) -> Self:
-        return cls(
-            id=message.id,
-            role=message.role,
-            text=message.text,
-            complete=message.complete,
-            created_at=message.created_at,
-            parent_id=message.parent_id,
-            alternatives=alternatives,
-        )

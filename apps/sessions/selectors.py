@@ -1,16 +1,21 @@
-"""Reads on agents, model profiles, sessions and messages. All run inside the tenant's scope."""
+"""Reads on agents, model profiles, sessions and messages. All run inside the tenant's scope.
+
+What the API is asked most is a script (``somaagent.tenancy.scripts``), for either lane.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from somaagent.errors import Kind, SomaError, invalid, not_found
+from somaagent.errors import Kind, SomaError, not_found
 from somaagent.tenancy.actor import Actor
-from somaagent.web.pagination import PageQuery
+from somaagent.tenancy.scripts import Script, Statement, rows_of
+from somaagent.web.pagination import PageQuery, Part, cursor_unknown, page_script
 
 from . import branches
+from .branches import MessageRow
 from .models import Agent, Message, ModelKind, ModelProfile, Session
 
 if TYPE_CHECKING:
@@ -68,10 +73,38 @@ def embedding_profile_list() -> QuerySet[ModelProfile]:
     return ModelProfile.objects.filter(kind=ModelKind.EMBEDDING)
 
 
-def session_list(*, actor: Actor, archived: bool) -> QuerySet[Session]:
-    # Joined, a plan that begins with the agent and reads all of its sessions would look the cheaper one.
-    mine = Session.objects.filter(user_id=actor.user_id, archived_at__isnull=not archived)
-    return mine.prefetch_related("agent")
+class SessionRow(NamedTuple):
+    """A session as it is told: ``agent`` is the slug."""
+
+    id: UUID
+    title: str
+    agent: str
+    created_at: datetime
+    archived_at: datetime | None
+    active_message_id: UUID | None
+
+
+# Joined, a plan that begins with the agent and reads all of its sessions would look the cheaper one.
+_SESSIONS = """
+SELECT id, title, (SELECT slug FROM agent_sessions_agent agent WHERE agent.id = session.agent_id),
+    created_at, archived_at, active_message_id
+FROM agent_sessions_session session WHERE user_id = %(user)s
+"""
+
+
+def session_page(*, actor: Actor, archived: bool, query: PageQuery) -> Script[Part[SessionRow]]:
+    """The actor's sessions, newest first."""
+    sql = f"{_SESSIONS} AND archived_at IS {'NOT ' if archived else ''}NULL"
+    return page_script(sql, {"user": actor.user_id}, SessionRow, query)
+
+
+def session_told(*, actor: Actor, session_id: UUID) -> Script[SessionRow]:
+    """The actor's session. Raises ``not_found``."""
+    facts = {"user": actor.user_id, "session": session_id}
+    rows = yield from rows_of(Statement(f"{_SESSIONS} AND id = %(session)s", facts))
+    if not rows:
+        raise not_found("session")
+    return SessionRow(*rows[0])
 
 
 def session_count() -> int:
@@ -101,37 +134,42 @@ def replies(*, session_id: UUID, message_id: UUID) -> list[UUID]:
     return list(following.order_by("id").values_list("id", flat=True))
 
 
-@dataclass(frozen=True, slots=True)
-class Branch:
-    """A part of a branch, newest first; ``next`` is the cursor of the part before, None where it begins.
+def message_page(
+    *, actor: Actor, session_id: UUID, query: PageQuery, through: UUID | None = None
+) -> Script[Part[MessageRow]]:
+    """Messages of the active branch, or of the branch that goes on from ``through`` to the newest.
 
-    ``alternatives`` gives for each message's parent all messages that follow it, oldest first.
+    Newest first; the cursor is that of the part before. Raises ``not_found``, for ``through`` too.
     """
+    start = query.cursor
+    if start is None and through is not None:
+        start = yield from _end_of_branch(actor, session_id, through)
+    # The row of a cursor was on the page before.
+    passed = 0 if query.cursor is None else 1
+    most = query.limit + passed + 1
+    mine, found = yield [
+        _session_of(actor, session_id),
+        branches.walk_up(session_id=session_id, start=start, most=most),
+    ]
+    if not mine:
+        raise not_found("session")
+    if query.cursor is not None and not found:
+        raise cursor_unknown()
+    return Part.of([MessageRow(*row) for row in found[passed:]], query.limit)
 
-    items: list[Message]
-    next: UUID | None
-    alternatives: dict[UUID | None, list[UUID]]
+
+def _end_of_branch(actor: Actor, session_id: UUID, through: UUID) -> Script[UUID]:
+    mine, found = yield [
+        _session_of(actor, session_id),
+        branches.end_of_branch(session_id=session_id, start=through),
+    ]
+    if not found:
+        raise not_found("message" if mine else "session")
+    end: UUID = found[0][0]
+    return end
 
 
-def message_page(*, actor: Actor, session_id: UUID, query: PageQuery, through: UUID | None = None) -> Branch:
-    """Messages of the active branch, or of the branch that goes on from ``through`` to the newest."""
-    session = session_get(actor=actor, session_id=session_id)
-    messages = _part(session, query, through)
-    more = len(messages) > query.limit
-    items = messages[: query.limit]
-    found = branches.alternatives(session_id=session_id, messages=items)
-    return Branch(items, items[-1].id if more else None, found)
-
-
-def _part(session: Session, query: PageQuery, through: UUID | None) -> list[Message]:
-    if query.cursor is not None:
-        behind = branches.walk_up(session_id=session.id, start=query.cursor, most=query.limit + 2)
-        if not behind:
-            raise invalid("query.cursor", "This is no cursor of ours: use the “next” of the page before.")
-        return behind[1:]
-    start = session.active_message_id
-    if through is not None:
-        start = branches.end_of_branch(session_id=session.id, start=through)
-        if start is None:
-            raise not_found("message")
-    return branches.walk_up(session_id=session.id, start=start, most=query.limit + 1)
+def _session_of(actor: Actor, session_id: UUID) -> Statement:
+    """One row if the session is the actor's."""
+    sql = "SELECT id FROM agent_sessions_session WHERE id = %(session)s AND user_id = %(user)s"
+    return Statement(sql, {"session": session_id, "user": actor.user_id})

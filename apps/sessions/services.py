@@ -11,6 +11,7 @@ from django.utils import timezone
 from somaagent.errors import Kind, SomaError, invalid
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.idempotency import Idempotency
+from somaagent.tenancy.scripts import performed, rows_of
 
 from . import branches, selectors
 from .models import Agent, Message, MessageRole, ModelProfile, Session
@@ -68,9 +69,10 @@ def session_update(
 
 
 def _end_of_branch(session_id: UUID, through: UUID) -> UUID:
-    end = branches.end_of_branch(session_id=session_id, start=through)
-    if end is None:
+    found = performed(rows_of(branches.end_of_branch(session_id=session_id, start=through)))
+    if not found:
         raise invalid("body.active_message_id", "This session has no such message.")
+    end: UUID = found[0][0]
     return end
 
 

@@ -11,20 +11,21 @@ that ends meanwhile waits for them for ever, and a checkout costs several times 
 from __future__ import annotations
 
 import asyncio
-import select
 import time
 import weakref
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any
 from uuid import UUID
 
 import psycopg
 from django.db import connections
 from psycopg import pq
+from psycopg.rows import TupleRow
 
 from .batches import Connection
-from .rls import TENANT_SETTING
+from .liveness import is_quiet
+from .rls import tenant_set
 
 MAX_CONNECTIONS = 8
 # How long a request waits for a connection before it is told that the database is away.
@@ -53,7 +54,8 @@ class _Pool:
     async def take(self) -> Connection:
         """A connection that is alive as far as this side knows."""
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
+            # Where one is free, nothing is waited for, and no timer is set.
+            async with asyncio.timeout(WAIT_SECONDS) if self._free.locked() else nullcontext():
                 await self._free.acquire()
         except TimeoutError as error:
             raise Busy(f"No connection became free within {WAIT_SECONDS:.0f} seconds.") from error
@@ -95,14 +97,8 @@ class _Pool:
         return connection
 
     def _fit(self, connection: Connection) -> bool:
-        """Whether it is young, and the server has said nothing since the last statement: what it says of
-        itself is that it hangs up.
-        """
-        if connection.closed or time.monotonic() - self._made[connection] > MAX_AGE_SECONDS:
-            return False
-        news = select.poll()
-        news.register(connection.fileno(), select.POLLIN)
-        return not news.poll(0)
+        """Whether it is young and alive."""
+        return is_quiet(connection) and time.monotonic() - self._made[connection] <= MAX_AGE_SECONDS
 
 
 _pools: dict[asyncio.AbstractEventLoop, _Pool] = {}
@@ -133,10 +129,28 @@ async def tenant_transaction(tenant_id: UUID) -> AsyncIterator[Connection]:
     The tenant is set on the way of BEGIN, for this transaction alone. Inside, ``connection.transaction()`` is
     a savepoint, and ``connection.pipeline()`` sends several statements at once.
     """
-    # Without parameters, psycopg sends both as one message. A UUID's text has nothing to escape.
-    tenant = f"SELECT set_config('{TENANT_SETTING}', '{UUID(str(tenant_id))}', true)"
-    async with _begun(f"BEGIN; {tenant}".encode()) as connection:
+    # Without parameters, psycopg sends both as one message.
+    async with _begun(f"BEGIN; {tenant_set(tenant_id)}".encode()) as connection:
         yield connection
+
+
+async def tenant_rows(
+    tenant_id: UUID, statements: Sequence[tuple[str, Mapping[str, Any]]]
+) -> list[list[TupleRow]]:
+    """The rows of each statement. They are sent as one message, which is one transaction, in the tenant.
+
+    One way there and back where ``tenant_transaction`` has three. psycopg puts the values into the text; each
+    time is planned anew, for the rows that are there now.
+    PostgreSQL 18, "Multiple Statements in a Simple Query".
+    """
+    async with database() as connection:
+        cursor = psycopg.AsyncClientCursor(connection)
+        message = [tenant_set(tenant_id), *(cursor.mogrify(sql, values) for sql, values in statements)]
+        await cursor.execute("; ".join(message).encode())
+        found = []
+        while cursor.nextset():
+            found.append(await cursor.fetchall())
+        return found
 
 
 @asynccontextmanager

@@ -2,9 +2,9 @@
 
 A script is a generator. It yields statements, a batch at a time, and is sent their rows; what it returns is
 the outcome. It knows nothing of connections: ``perform`` runs it over the pool, in a transaction of its own,
-``performed`` on Django's connection, within the open ``tenant_scope``. Over the pool a batch is one way there
-and back.
-Turns are made of these: the ORM is for what happens less often.
+``look`` too, if it only reads, and ``performed`` on Django's connection, within the open ``tenant_scope``.
+Over the pool a batch is one way there and back.
+Turns are made of these, and the reads of them: the ORM is for what happens less often.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from uuid import UUID
 
 import psycopg
 from django.db import connections, models
+from django.db.utils import DatabaseErrorWrapper
 
 from . import pool
 from .batches import Connection
@@ -47,6 +48,16 @@ class Last(list[Statement]):
     """
 
 
+class _Driver:
+    """What Django has to know of a driver to name its errors. Asked for its own connection, it would make one
+    for each request in the event loop, only to ask it this.
+    """
+
+    Database = psycopg
+    errors_occurred = False
+
+
+_AS_DJANGO_S = DatabaseErrorWrapper(_Driver())
 _BEGIN: tuple[str, Mapping[str, Any]] = ("BEGIN", {})
 _COMMIT: tuple[str, Mapping[str, Any]] = ("COMMIT", {})
 _TENANT = f"SELECT set_config('{TENANT_SETTING}', %(tenant)s, true)"
@@ -54,7 +65,7 @@ _TENANT = f"SELECT set_config('{TENANT_SETTING}', %(tenant)s, true)"
 
 async def perform(tenant_id: UUID, script: Script[T]) -> T:
     """The script's outcome, committed. Raises Django's database errors; any error rolls all of it back."""
-    with connections["default"].wrap_database_errors:
+    with _AS_DJANGO_S:
         async with pool.database() as database:
             try:
                 return await _committed(database, tenant_id, script)
@@ -86,6 +97,22 @@ async def _committed(database: Connection, tenant_id: UUID, script: Script[T]) -
     return outcome
 
 
+async def look(tenant_id: UUID, script: Script[T]) -> T:
+    """The outcome of a script that only reads: each batch is one message and one transaction.
+
+    Raises Django's database errors.
+    """
+    with _AS_DJANGO_S:
+        try:
+            batch = next(script)
+            while True:
+                asked = [(one.sql, one.parameters) for one in batch]
+                batch = script.send(await pool.tenant_rows(tenant_id, asked))
+        except StopIteration as end:
+            outcome: T = end.value
+    return outcome
+
+
 def performed(script: Script[T]) -> T:
     """The script's outcome, as a part of the transaction that is open on this thread."""
     try:
@@ -101,6 +128,12 @@ def _rows(statement: Statement) -> list[Row]:
     with connections["default"].cursor() as cursor:
         cursor.execute(statement.sql, statement.parameters)
         return cursor.fetchall() if cursor.description else []
+
+
+def rows_of(statement: Statement) -> Script[list[Row]]:
+    """The script of one statement: its rows."""
+    (rows,) = yield [statement]
+    return rows
 
 
 def inserted(row: models.Model, *, once: str = "") -> Statement:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction
-from csp.middleware import CSPMiddleware
 from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
@@ -30,13 +29,14 @@ from django_prometheus.middleware import PrometheusAfterMiddleware, PrometheusBe
 from somaagent.tenancy.scope import in_database
 
 from . import spans
+from .csp import ContentSecurityPolicy
 
 # Their hooks read and write the request and the response, and never wait. (A user or a session that they put
 # there is lazy: ``middleware.Authentication`` loads it, in a thread.)
 WAIT_FREE: tuple[type, ...] = (
     PrometheusBeforeMiddleware,
     SecurityMiddleware,
-    CSPMiddleware,
+    ContentSecurityPolicy,
     CommonMiddleware,
     CsrfViewMiddleware,
     AuthenticationMiddleware,

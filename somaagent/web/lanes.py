@@ -44,6 +44,8 @@ T = TypeVar("T")
 THREADS = 4
 # Requests that may wait for a thread. At two milliseconds each, the last of them waits for a second.
 MOST_WAITING = 512
+# Most answers are there by then: nobody has to watch whether their client leaves.
+SOON_SECONDS = 0.05
 
 # Django's own, about things that belong to a thread: in the event loop they find nothing to do.
 _WAIT_FREE = {close_old_connections, reset_queries, close_caches, reset_urlconf}
@@ -181,18 +183,23 @@ class Gateway(LoopHandler):
     async def _until_client_leaves(self, receive: Any, work: Any) -> None:
         """Run to the end of ``work``; cancel it when its client has gone."""
         answering = asyncio.create_task(work)
-        listening = asyncio.create_task(self.listen_for_disconnect(receive))
+        listening: asyncio.Task[None] | None = None
         try:
-            await asyncio.wait({answering, listening}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({answering}, timeout=SOON_SECONDS)
+            if not done:
+                listening = asyncio.create_task(self.listen_for_disconnect(receive))
+                await asyncio.wait({answering, listening}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             # Also where the server cancels the whole request.
             finished = answering.done()
-            answering.cancel()
-            listening.cancel()
-            await asyncio.wait({answering, listening})
+            open_tasks = [task for task in (answering, listening) if task is not None and not task.done()]
+            for task in open_tasks:
+                task.cancel()
+            if open_tasks:
+                await asyncio.wait(open_tasks)
         if finished or not answering.cancelled():
             answering.result()
-        if not listening.cancelled():
+        if listening is not None and not listening.cancelled():
             with suppress(RequestAborted):
                 listening.result()
 
@@ -211,8 +218,6 @@ class Gateway(LoopHandler):
     async def _tell(self, signal: Signal, **facts: Any) -> None:
         if _waits(signal, type(self)):
             await signal.asend(sender=type(self), **facts)
-        else:
-            signal.send(sender=type(self), **facts)
 
     # -- in threads --
 

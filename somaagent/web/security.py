@@ -29,7 +29,10 @@ class Credential(HttpBearer):
     a coroutine asks, ninja is given one, lest it goes to a thread.
     """
 
-    is_async = True
+    def __init__(self) -> None:
+        super().__init__()
+        # ninja's own judgement is of ``authenticate``, and would have coroutines hop to a thread.
+        self.is_async = True
 
     def __call__(self, request: HttpRequest) -> Any:
         actor = self._admitted(request)

@@ -17,7 +17,8 @@ import structlog
 from django.conf import settings
 from django.utils import timezone
 
-from apps.chat.schemas import TurnOut
+from apps.chat.schemas import TurnOut, told
+from apps.chat.selectors import TurnRow
 from somaagent.errors import SomaError
 from somaagent.outbound.client import outbound
 from somaagent.tenancy.scope import in_tenant
@@ -96,7 +97,10 @@ def payload_of(attempt: Attempt) -> str:
     if turn is None:
         at, data = attempt.delivery.created_at, {"webhook_id": str(attempt.webhook.id)}
     else:
-        at, data = turn.finished_at or timezone.now(), TurnOut.from_orm(turn).model_dump(mode="json")
+        at, data = (
+            turn.finished_at or timezone.now(),
+            TurnOut.model_validate(told(TurnRow.of(turn))).model_dump(mode="json"),
+        )
     stamp = at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return orjson.dumps({"type": attempt.delivery.event, "timestamp": stamp, "data": data}).decode()
 

@@ -39,8 +39,12 @@ def end(work, text="", state=TurnState.COMPLETED):
 
 
 def said(acme, session_id, **query):
-    page = sessions.message_page(actor=acme.owner, session_id=session_id, query=PageQuery(), **query)
-    return [message.text for message in reversed(page.items)]
+    return [message.text for message in reversed(page_of(acme, session_id, **query).items)]
+
+
+def page_of(acme, session_id, **query):
+    facts = {"actor": acme.owner, "session_id": session_id, "query": PageQuery()}
+    return performed(sessions.message_page(**facts, **query))
 
 
 def code_of(call) -> str:
@@ -79,8 +83,8 @@ def test_the_first_question_can_be_edited_too(acme):
     edited = submit(acme, "Good morning", first.session_id, place=Place(replaces=first.input_message_id)).turn
     work, _ = run(edited, "Good morning to you.")
     assert work.conversation.messages == [("user", "Good morning")]
-    page = sessions.message_page(actor=acme.owner, session_id=first.session_id, query=PageQuery())
-    assert page.alternatives[None] == [first.input_message_id, edited.input_message_id]
+    (shown, *_) = reversed(page_of(acme, first.session_id).items)
+    assert shown.alternatives == [first.input_message_id, edited.input_message_id]
 
 
 def test_an_input_follows_the_answer_that_it_names(acme):

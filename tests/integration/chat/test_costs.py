@@ -12,7 +12,8 @@ import requests
 
 from apps.chat import host, hosting, stream, tasks, turns
 from apps.chat.models import Step, Turn, TurnState
-from apps.chat.schemas import TurnOut
+from apps.chat.schemas import told
+from apps.chat.selectors import TurnRow
 from apps.sessions import services as session_services
 from apps.sessions.models import ModelProfile
 from somaagent.agent.messages import ModelMessage, ToolCall, Usage
@@ -59,7 +60,7 @@ def hosted(acme: Organisation, turn: Turn) -> Turn:
 def cost_of(acme: Organisation, turn: Turn) -> str | None:
     """As the API tells it."""
     with tenant_scope(acme.tenant.id):
-        return TurnOut.from_orm(turn).usage.cost
+        return told(TurnRow.of(turn))["usage"]["cost"]
 
 
 def final_event(acme: Organisation, turn: Turn) -> dict[str, Any]:

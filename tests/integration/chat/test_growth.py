@@ -13,20 +13,18 @@ from django.http import HttpRequest, HttpResponseBase
 from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from ninja import Schema
 from pytest_django import DjangoDbBlocker
 
-from apps.chat import api as chat_api
 from apps.chat import pages, transcript
 from apps.chat.models import Turn, TurnState
-from apps.chat.schemas import TurnOut
-from apps.sessions import api as sessions_api
+from apps.chat.selectors import turn_page
 from apps.sessions import services as sessions
 from apps.sessions.models import Message, Session
-from apps.sessions.schemas import SessionOut
+from apps.sessions.selectors import message_page, session_page
 from somaagent.tenancy.models import Tenant
 from somaagent.tenancy.scope import tenant_scope
-from somaagent.web.pagination import PAGE_SIZE, PageQuery
+from somaagent.tenancy.scripts import Script, performed
+from somaagent.web.pagination import PAGE_SIZE, PageQuery, Part
 from tests.factories import Organisation, organisation, user_of
 from tests.stack import RunningStack
 
@@ -170,12 +168,11 @@ def opens(view: Callable[..., HttpResponseBase], query: str = "", **place: objec
     return visit
 
 
-def lists(schema: type[Schema], view: Callable[..., dict[str, Any]], **wish: object) -> Visit:
+def lists(read: Callable[..., Script[Part[Any]]], **wish: object) -> Visit:
     """Somebody asks the API for a list."""
 
     def visit(who: Organisation) -> None:
-        items = view(_request(who, "/"), PageQuery(), **wish)["items"]
-        assert len([schema.from_orm(item) for item in items]) == PAGE_SIZE
+        assert len(performed(read(actor=who.owner, query=PageQuery(), **wish)).items) == PAGE_SIZE
 
     return visit
 
@@ -213,13 +210,14 @@ def test_the_page_of_a_long_conversation(acme, talk):
         (acme, opens(pages.entries, f"?cursor={before}", session_id=short.id)),
         (acme, opens(pages.entries, f"?cursor={end.earlier}", session_id=long.id)),
     )
+    compare((acme, lists(message_page, session_id=short.id)), (acme, lists(message_page, session_id=long.id)))
 
 
 def test_the_lists_of_turns(acme, neighbour, talk):
     for few, many in ((talk.neighbours.id, talk.long.id), (None, None)):
         compare(
-            (neighbour, lists(TurnOut, chat_api.list_turns, session_id=few)),
-            (acme, lists(TurnOut, chat_api.list_turns, session_id=many)),
+            (neighbour, lists(turn_page, session_id=few)),
+            (acme, lists(turn_page, session_id=many)),
         )
 
 
@@ -237,7 +235,7 @@ def test_the_lists_of_a_user_with_many_sessions(few_rows, stack, archived):
         opens(pages.chat, "?archived"),
         opens(pages.session_items),
         opens(pages.session_items, "?archived"),
-        lists(SessionOut, sessions_api.list_sessions),
-        lists(SessionOut, sessions_api.list_sessions, archived=True),
+        lists(session_page, archived=False),
+        lists(session_page, archived=True),
     ):
         compare((neighbour, visit), (acme, visit))

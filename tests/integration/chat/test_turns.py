@@ -60,7 +60,9 @@ def test_from_submission_to_answer(acme):
         finished.message_id,
         2,
     )
-    said = session_selectors.message_page(actor=acme.owner, session_id=turn.session_id, query=PageQuery())
+    said = performed(
+        session_selectors.message_page(actor=acme.owner, session_id=turn.session_id, query=PageQuery())
+    )
     assert [(message.role, message.text) for message in said.items] == [
         ("assistant", "Hi."),
         ("user", "Hello there"),

@@ -57,6 +57,32 @@ async def test_a_pooled_connection_carries_no_tenant_over(acme: Organisation):
     await everywhere_nothing()
 
 
+async def test_nor_from_a_look_at_its_rows(acme: Organisation):
+    other = await in_database(organisation, "other")
+    tenants = [acme.tenant.id, other.tenant.id] * 20
+    seen = await asyncio.gather(*(seen_in_one_message(tenant) for tenant in tenants))
+    assert seen == [[[(1,)], [(tenant,)]] for tenant in tenants]
+    await everywhere_nothing()
+
+
+async def test_nor_from_a_look_that_failed(acme: Organisation):
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        await pool.tenant_rows(acme.tenant.id, [(MEMBERS, {}), ("SELECT 1 / %(zero)s", {"zero": 0})])
+    await everywhere_nothing()
+
+
+async def test_a_look_puts_no_value_s_words_into_its_statement(acme: Organisation):
+    word = "'; DELETE FROM tenancy_membership; -- %s %(word)s \\ \"é"
+    rows = await pool.tenant_rows(acme.tenant.id, [("SELECT %(word)s, '%%'", {"word": word}), (MEMBERS, {})])
+    assert rows == [[(word, "%")], [(1,)]]
+
+
+async def seen_in_one_message(tenant_id: UUID) -> list[list[tuple[object, ...]]]:
+    """The members, and whose they are."""
+    whose = "SELECT tenant_id FROM tenancy_membership WHERE tenant_id = %(tenant)s"
+    return await pool.tenant_rows(tenant_id, [(MEMBERS, {}), (whose, {"tenant": tenant_id})])
+
+
 @pytest.mark.parametrize("ending", ["an exception", "a failed statement", "a failed statement, hushed up"])
 async def test_nor_after_an_error(acme: Organisation, ending: str):
     async def fail() -> None:

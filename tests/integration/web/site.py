@@ -27,6 +27,8 @@ from opentelemetry import trace
 from somaagent.tenancy.pool import database, tenant_transaction
 from somaagent.tenancy.scope import tenant_scope
 from somaagent.web import fallback
+from somaagent.web.request import actor_of
+from somaagent.web.security import Credential
 
 COUNT = "SELECT count(*) FROM tenancy_membership"
 EXCEPTIONS = {
@@ -227,6 +229,19 @@ def things(request: HttpRequest) -> dict[str, Any]:
 @api.post("/things")
 async def things_made(request: HttpRequest) -> dict[str, Any]:
     return _facts(request)
+
+
+class _Noted(Credential):
+    """Says in which thread the API asks who calls."""
+
+    def __call__(self, request: HttpRequest) -> Any:
+        seen.append(f"asked in {threading.current_thread().name}")
+        return super().__call__(request)
+
+
+@api.get("/mine", auth=_Noted())
+async def mine(request: HttpRequest) -> dict[str, Any]:
+    return {"user": str(actor_of(request).user_id)}
 
 
 def noting(name: str) -> Any:

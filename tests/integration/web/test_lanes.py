@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from prometheus_client import REGISTRY
 
 from somaagent.tenancy.scope import in_database
 from somaagent.web import lanes
-from tests.factories import organisation
+from tests.factories import key_of, organisation
 from tests.integration.web import site
 from tests.integration.web.conftest import SITE
 from tests.integration.web.talking import Client, started
@@ -70,6 +71,14 @@ async def test_each_view_runs_in_its_lane(ours: Client):
     # One address of ninja's with an operation of each kind.
     assert await where("/v1/things") == "thread"
     assert await where("/v1/things", "POST") == "event loop"
+
+
+async def test_an_operation_of_the_api_asks_who_calls_where_it_runs(ours: Client):
+    acme = await in_database(organisation)
+    key = await in_database(key_of, acme.owner)
+    answer = await ours.ask("/v1/mine", authorization=f"Bearer {key}")
+    assert (answer.status, answer.facts) == (200, {"user": str(acme.owner.user_id)})
+    assert site.seen == [f"asked in {threading.current_thread().name}"]
 
 
 async def test_what_has_no_view_is_answered_as_ever(client: Client):
