@@ -32,14 +32,15 @@ WITH mine AS (
     SELECT id, title FROM mine WHERE id IS DISTINCT FROM %(without)s ORDER BY id DESC LIMIT %(sessions)s
 ), said AS (
     SELECT newest.title, message.* FROM newest CROSS JOIN LATERAL (
-        SELECT id, session_id, role, created_at, left(text, %(characters)s) AS text
+        SELECT id, session_id, role, created_at, left(text, %(characters)s) AS text,
+               lower(left(text, %(characters)s)) AS lowered
         FROM agent_sessions_message
         WHERE session_id = newest.id ORDER BY id DESC LIMIT %(of_a_session)s
     ) message
     LIMIT %(messages)s
 ), counted AS (
     SELECT said.*, (
-        SELECT count(*) FROM unnest(%(patterns)s::text[]) pattern WHERE said.text ILIKE pattern
+        SELECT count(*) FROM unnest(%(words)s::text[]) word WHERE strpos(said.lowered, word) > 0
     ) AS words
     FROM said
 )
@@ -66,8 +67,9 @@ def messages_found(
 ) -> Script[list[Found]]:
     """The user's messages, and answers to them, with the most of ``words`` in them; of those the newest.
 
-    ``without`` is a session to leave out. Looked at are the newest ``MOST_MESSAGES`` of the user's newest
-    ``MOST_SESSIONS`` sessions, of one session ``MOST_OF_A_SESSION``, of a message ``MOST_CHARACTERS``.
+    The words are in lower case. ``without`` is a session to leave out. Looked at are the newest
+    ``MOST_MESSAGES`` of the user's newest ``MOST_SESSIONS`` sessions, of one session
+    ``MOST_OF_A_SESSION``, of a message ``MOST_CHARACTERS``.
     Raises ``OperationalError`` where that takes more than ``MOST_SECONDS``.
     """
     bound = Statement(f"SET LOCAL statement_timeout = '{MOST_SECONDS}s'", {})
@@ -82,7 +84,7 @@ def search(*, user_id: UUID, words: Sequence[str], without: UUID | None, most: i
         {
             "user": user_id,
             "without": without,
-            "patterns": [f"%{_escaped(word)}%" for word in words],
+            "words": list(words),
             "most": most,
             "sessions": MOST_SESSIONS,
             "messages": MOST_MESSAGES,
@@ -90,8 +92,3 @@ def search(*, user_id: UUID, words: Sequence[str], without: UUID | None, most: i
             "characters": MOST_CHARACTERS,
         },
     )
-
-
-def _escaped(word: str) -> str:
-    """As LIKE reads it, the word itself."""
-    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -103,7 +103,7 @@ class _Walk:
             f"constant of these: {known}.",
         )
 
-    def _literal(self, node: ast.Constant) -> Fraction:
+    def _literal(self, node: ast.Constant) -> Number:
         """As it is written: Python's own reading of 0.1 is not 0.1."""
         text = ast.get_source_segment(self._source, node) or ""
         if isinstance(node.value, int):

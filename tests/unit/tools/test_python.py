@@ -25,8 +25,13 @@ def nobody_left():
 
 def workers() -> list[psutil.Process]:
     """Those that run: one that was ended is there for a moment yet."""
-    children = psutil.Process().children()
-    return [each for each in children if each.name() == "monty" and each.status() != psutil.STATUS_ZOMBIE]
+    return [each for each in psutil.Process().children() if _runs(each)]
+
+
+def _runs(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.name() == "monty" and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 async def until(seen: Callable[[], object]) -> None:
