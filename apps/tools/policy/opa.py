@@ -47,7 +47,7 @@ class OpaEngine:
                     url, data=body, headers={"Content-Type": "application/json"}, allow_redirects=False
                 ) as answer,
             ):
-                if answer.status != 200:  # noqa: PLR2004 - HTTP's OK
+                if answer.status != 200:  # noqa: PLR2004 - the status of success
                     raise PolicyError(
                         Failure.POLICY, f"The OPA server answered with HTTP status {answer.status}."
                     )
