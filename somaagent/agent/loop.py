@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from somaagent.agent.calls import StepCalls, with_own_ids
 from somaagent.agent.content import Reasoning
@@ -188,6 +188,9 @@ class _Run:
                 yield event
         step.waiting = calls.waiting
         if not step.waiting:
+            if self.settings.tool_choice not in ("auto", "none"):
+                # Whoever wants a call wants one, not one in each step until there are no more steps.
+                self.settings = replace(self.settings, tool_choice=None)
             self.context.add(step.message(), *calls.results())
             yield step.completed(calls.results())
             self._judge_failures(calls)

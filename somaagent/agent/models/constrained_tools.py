@@ -38,10 +38,14 @@ class ConstrainedTools:
         tools: Sequence[ToolSchema] = (),
         settings: ModelSettings,
     ) -> AsyncGenerator[ModelChunk, None]:
-        """As the model's own, with at most one tool call. Raises ``model_garbled`` where the server does not
-        keep to the schema, ``model_refused_request`` for tools and another form of answer at once.
+        """As the model's own, with at most one tool call; none after the same one twice.
+
+        Raises ``model_garbled`` where the server does not keep to the schema, ``model_refused_request`` for
+        tools and another form of answer at once.
         """
         offered, may_answer = chosen_tools(tools, settings.tool_choice)
+        if may_answer and _repeats(messages):
+            offered = []
         plain = replace(settings, tool_choice=None, parallel_tool_calls=None)
         if not offered:
             chunks = self._model.stream(_as_text(messages), settings=plain)
@@ -79,6 +83,14 @@ def _ending(reply: Reply, finish: FinishChunk) -> Iterator[ModelChunk]:
         yield ToolCallChunk(call)
         finish = replace(finish, reason="tool_calls" if finish.reason == "stop" else finish.reason)
     yield finish
+
+
+def _repeats(messages: Sequence[ModelMessage]) -> bool:
+    """Whether the model has just had the result of a call that it made twice. Small models go on like that:
+    what is left to them is the answer.
+    """
+    calls = [(call.name, call.arguments) for message in messages for call in message.tool_calls]
+    return messages[-1].role == "tool" and calls[-2:-1] == calls[-1:]
 
 
 def _told(messages: Sequence[ModelMessage], instructions: str) -> list[ModelMessage]:

@@ -84,6 +84,15 @@ async def written(bench: Bench, *pieces: str, reason: str = "stop") -> list[Mode
         return await heard(bench.model(base_url=url))
 
 
+async def test_a_model_that_repeats_itself_can_only_answer(bench: Bench):
+    await bench.script(f"say: {CALL}", f"say: {CALL}", "say: It is five, again.")
+    calculator = Calculator()
+    done = (await ran(bench.model(), calculator, "What is 2 + 3?"))[-1]
+    assert isinstance(done, RunCompleted)
+    assert (calculator.sums, done.text) == ([5, 5], "It is five, again.")
+    assert "response_format" not in (await bench.requests())[-1]["body"]
+
+
 async def test_a_model_without_tools_calls_one_and_answers_with_its_result(bench: Bench):
     await bench.script(f"say: {CALL}", 'say: {"answer": "It is five."}')
     calculator = Calculator()
