@@ -24,7 +24,16 @@ class Answer(models.TextChoices):
     EXPIRED = "expired"
 
 
-class ToolDecision(TenantOwned):
+class _Kept(TenantOwned):
+    """A row that the application cannot delete: a tenant with such rows goes by another way."""
+
+    tenant = models.ForeignKey("tenancy.Tenant", on_delete=models.PROTECT, editable=False, related_name="+")
+
+    class Meta:
+        abstract = True
+
+
+class ToolDecision(_Kept):
     """One decision of the policy. ``input`` is what it was asked, with secrets masked.
 
     ``policy`` is the digest of the policy's files; empty where no engine answered, which is a denial.
@@ -53,7 +62,7 @@ class ToolDecision(TenantOwned):
         return f"{self.effect}: {self.tool}"
 
 
-class ToolCallRecord(TenantOwned):
+class ToolCallRecord(_Kept):
     """One call of a tool that came to its end, whether it ran or not. Secrets in ``arguments`` are masked.
 
     ``decision_id`` is the last ``ToolDecision`` on it; a call that never came before the policy (no such

@@ -70,7 +70,7 @@ class Migration(migrations.Migration):
                     "tenant",
                     models.ForeignKey(
                         editable=False,
-                        on_delete=django.db.models.deletion.CASCADE,
+                        on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
                         to="tenancy.tenant",
                     ),
@@ -115,7 +115,7 @@ class Migration(migrations.Migration):
                     "tenant",
                     models.ForeignKey(
                         editable=False,
-                        on_delete=django.db.models.deletion.CASCADE,
+                        on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
                         to="tenancy.tenant",
                     ),
