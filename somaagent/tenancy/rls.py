@@ -8,19 +8,11 @@ PostgreSQL 18, "Row Security Policies".
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from django.db.migrations.operations import RunSQL
 
 RUNTIME_ROLE = "somaagent_runtime"
 TENANT_SETTING = "soma.tenant_id"
 CURRENT_TENANT = f"NULLIF(current_setting('{TENANT_SETTING}', true), '')::uuid"
-
-
-def tenant_set(tenant_id: UUID) -> str:
-    """The statement that sets the tenant for a transaction."""
-    # A UUID's text has nothing to escape.
-    return f"SELECT set_config('{TENANT_SETTING}', '{UUID(str(tenant_id))}', true)"
 
 
 def tenant_policy(table: str, column: str = "tenant_id") -> RunSQL:

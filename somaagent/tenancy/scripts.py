@@ -98,18 +98,20 @@ async def _committed(database: Connection, tenant_id: UUID, script: Script[T]) -
 
 
 async def look(tenant_id: UUID, script: Script[T]) -> T:
-    """The outcome of a script that only reads: each batch is one message and one transaction.
+    """The outcome of a script that only reads: each batch is one message, and a transaction by itself.
 
     Raises Django's database errors.
     """
+    tenant = (_TENANT, {"tenant": str(tenant_id)})
     with _AS_DJANGO_S:
-        try:
-            batch = next(script)
-            while True:
-                asked = [(one.sql, one.parameters) for one in batch]
-                batch = script.send(await pool.tenant_rows(tenant_id, asked))
-        except StopIteration as end:
-            outcome: T = end.value
+        async with pool.database() as database:
+            try:
+                batch = next(script)
+                while True:
+                    _, *rows = await database.batch([tenant, *((one.sql, one.parameters) for one in batch)])
+                    batch = script.send(rows)
+            except StopIteration as end:
+                outcome: T = end.value
     return outcome
 
 

@@ -7,10 +7,12 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from django.db import DataError
 
 from somaagent.tenancy import pool
 from somaagent.tenancy.batches import Connection
 from somaagent.tenancy.scope import DATABASE_AWAY, in_database
+from somaagent.tenancy.scripts import Row, Script, Statement, look
 from somaagent.tenancy.selectors import actor_by_api_key_async, actor_by_user_async
 from tests.factories import Organisation, key_of, organisation
 from tests.stack import RunningStack
@@ -66,21 +68,27 @@ async def test_nor_from_a_look_at_its_rows(acme: Organisation):
 
 
 async def test_nor_from_a_look_that_failed(acme: Organisation):
-    with pytest.raises(psycopg.errors.DivisionByZero):
-        await pool.tenant_rows(acme.tenant.id, [(MEMBERS, {}), ("SELECT 1 / %(zero)s", {"zero": 0})])
+    with pytest.raises(DataError, match="division by zero"):
+        await look(acme.tenant.id, asked((MEMBERS, {}), ("SELECT 1 / %(zero)s::int", {"zero": 0})))
     await everywhere_nothing()
 
 
 async def test_a_look_puts_no_value_s_words_into_its_statement(acme: Organisation):
     word = "'; DELETE FROM tenancy_membership; -- %s %(word)s \\ \"é"
-    rows = await pool.tenant_rows(acme.tenant.id, [("SELECT %(word)s, '%%'", {"word": word}), (MEMBERS, {})])
+    script = asked(("SELECT %(word)s::text, '%%'", {"word": word}), (MEMBERS, {}))
+    rows = await look(acme.tenant.id, script)
     assert rows == [[(word, "%")], [(1,)]]
 
 
-async def seen_in_one_message(tenant_id: UUID) -> list[list[tuple[object, ...]]]:
+def asked(*statements: tuple[str, dict[str, object]]) -> Script[list[list[Row]]]:
+    """The script of these statements: the rows of each."""
+    return (yield [Statement(sql, parameters) for sql, parameters in statements])
+
+
+async def seen_in_one_message(tenant_id: UUID) -> list[list[Row]]:
     """The members, and whose they are."""
     whose = "SELECT tenant_id FROM tenancy_membership WHERE tenant_id = %(tenant)s"
-    return await pool.tenant_rows(tenant_id, [(MEMBERS, {}), (whose, {"tenant": tenant_id})])
+    return await look(tenant_id, asked((MEMBERS, {}), (whose, {"tenant": tenant_id})))
 
 
 @pytest.mark.parametrize("ending", ["an exception", "a failed statement", "a failed statement, hushed up"])
