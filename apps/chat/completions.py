@@ -155,7 +155,7 @@ async def _events(chosen: Chosen, asked: Asked) -> AsyncGenerator[AgentEvent, No
     told = [ModelMessage("system", instructions)] if instructions else []
     events = run(
         [*told, *asked.messages],
-        model=await reach.model_for(chosen.profiles, asked.settings),
+        model=await reach.model_for(chosen.profiles),
         toolset=EmptyToolset(),
         settings=asked.settings,
         limits=Limits(seconds=settings.TURN_TIMEOUT_SECONDS),

@@ -53,16 +53,19 @@ def _session() -> aiohttp.ClientSession:
     return _sessions[loop]
 
 
-async def model_for(profiles: Sequence[ModelProfile], wanted: ModelSettings) -> ChatModel:
+async def model_for(profiles: Sequence[ModelProfile]) -> ChatModel:
     """The model of the first profile, with its retries; the others stand in for it, in order.
 
-    ``wanted`` are the caller's wishes; what they leave open, and how much may be written, each profile says
-    for itself. The model raises the models' failures when it is asked, ``model_secret_missing`` too.
+    What the settings that it is asked with leave open, and how much may be written, each profile says for
+    itself. The model raises the models' failures when it is asked, ``model_secret_missing`` too.
     """
     by_slug = {profile.slug: profile for profile in profiles}
     candidates = [
         Candidate(
-            slug, functools.partial(_patient_model, profile), _within(profile, wanted), _prices_of(profile)
+            slug,
+            functools.partial(_patient_model, profile),
+            functools.partial(_within, profile),
+            _prices_of(profile),
         )
         for slug, profile in by_slug.items()
     ]

@@ -163,7 +163,7 @@ class _Host:
         wanted = request.settings if request else ModelSettings()
         events = run(
             endings.messages_of(self.work),
-            model=await reach.model_for(conversation.profiles, wanted),
+            model=await reach.model_for(conversation.profiles),
             toolset=await self._toolset(),
             settings=wanted,
             limits=Limits(seconds=settings.TURN_TIMEOUT_SECONDS),

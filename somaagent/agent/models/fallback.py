@@ -12,17 +12,21 @@ from somaagent.agent.ports import ChatModel, FinishChunk, ModelChunk, ModelSetti
 from somaagent.agent.prices import Prices, priced
 
 
+def _as_they_are(settings: ModelSettings) -> ModelSettings:
+    return settings
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A model by the name of its profile. It is opened when its turn comes: most never are.
 
-    ``settings`` are its own; ``None`` for those that the caller asks with. ``prices`` are what its answers
+    ``within`` makes its own settings of those that the caller asks with. ``prices`` are what its answers
     cost.
     """
 
     name: str
     open: Callable[[], Awaitable[ChatModel]]
-    settings: ModelSettings | None = None
+    within: Callable[[ModelSettings], ModelSettings] = _as_they_are
     prices: Prices = Prices()  # noqa: RUF009 - frozen
 
 
@@ -55,7 +59,7 @@ class FallbackModel:
             begun = False
             try:
                 model = await candidate.open()
-                stream = model.stream(messages, tools=tools, settings=candidate.settings or settings)
+                stream = model.stream(messages, tools=tools, settings=candidate.within(settings))
                 async with aclosing(stream) as chunks:
                     async for chunk in chunks:
                         begun = True

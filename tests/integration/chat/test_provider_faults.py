@@ -221,7 +221,7 @@ def test_a_cancelled_request_is_not_the_models_fault(house):
     slow = ModelSettings()
 
     async def given_up() -> None:
-        model = await reach.model_for([house_profile], slow)
+        model = await reach.model_for([house_profile])
         async with aclosing(model.stream(QUESTION, settings=slow)) as chunks:
             async for _ in chunks:
                 break

@@ -53,7 +53,7 @@ class Story:
             async def opened() -> ChatModel:
                 return self.patient(bench.model(timeouts=HASTY))
 
-            return Candidate(name, opened, ModelSettings(max_output_tokens=len(name)))
+            return Candidate(name, opened, lambda _: ModelSettings(max_output_tokens=len(name)))
 
         return FallbackModel(
             [candidate(name, bench) for name, bench in benches.items()], on_failure=self.failed
