@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from csp.constants import NONCE, NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 
 from settings.loader import boot
+from settings.stdio import StdioServer
 
 _configuration = boot()
 _value = _configuration.value
@@ -41,6 +42,7 @@ POLICY_DIR: Path = _value("SA01_POLICY_DIR").absolute()
 OPA_URL: str | None = _value("SA01_OPA_URL")
 POLICY_TIMEOUT_SECONDS: int = _value("SA01_POLICY_TIMEOUT_SECONDS")
 OUTBOUND_ALLOWED_NETWORKS: list[IPv4Network | IPv6Network] = _value("SA01_OUTBOUND_ALLOWED_NETWORKS") or []
+MCP_STDIO_SERVERS: list[StdioServer] = _value("SA01_MCP_STDIO_SERVERS") or []
 SECRETS = _configuration.reader
 VALKEY: dict[str, Any] = {
     "host": _value("SA01_VALKEY_HOST"),

@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace, say: Say) -> int:
             "SA01_DB_USER and SA01_DB_OWNER_USER name one role; the application must not own tables."
         )
     logins = (
-        Login("app", f"{operator.mount}-app", ("core", f"database/{app}", "models/*"), seals=True),
+        Login("app", f"{operator.mount}-app", ("core", f"database/{app}", "models/*", "mcp/*"), seals=True),
         Login("owner", f"{operator.mount}-owner", ("core", f"database/{owner}")),
     )
     done = list(_everything(operator, logins, (app, owner), arguments))

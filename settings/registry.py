@@ -9,6 +9,7 @@ from pathlib import Path
 
 from settings import kinds
 from settings.kinds import BOOLEAN, HOST, LIST, NETWORKS, PATH, PORT, TEXT, Kind
+from settings.stdio import STDIO_SERVERS
 
 PREFIX = "SA01_"
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -177,8 +178,14 @@ def _outbound(s: _Section) -> None:
     s.add(
         "OUTBOUND_ALLOWED_NETWORKS",
         NETWORKS,
-        "Networks besides the public internet that webhooks may be sent to; none if not set.",
+        "Networks besides the public internet that webhooks and MCP servers may be in; none if not set.",
         "10.20.30.0/24",
+    )
+    s.add(
+        "MCP_STDIO_SERVERS",
+        STDIO_SERVERS,
+        "MCP servers that run as programs beside SomaAgent, as JSON or the path of a file; docs/mcp.md.",
+        '{"files": {"command": ["/usr/local/bin/mcp-files", "/srv/files"], "tenants": ["default"]}}',
     )
 
 

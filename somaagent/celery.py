@@ -224,8 +224,10 @@ def _child_begins(**_: Any) -> None:
 def _child_ends(pid: int | None = None, **_: Any) -> None:
     # Loads the apps, which are there only now.
     from apps.chat import host  # noqa: PLC0415 see above
+    from apps.tools.mcp import sessions  # noqa: PLC0415 see above
 
     run_coroutine(host.drain(0))
+    run_coroutine(sessions.close())
     tracing.flush()
     metrics.mark_dead(pid or os.getpid())
 

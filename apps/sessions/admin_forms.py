@@ -6,30 +6,19 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
-from django.core.validators import RegexValidator
-from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldBooleanSwitchWidget
 
 from somaagent.tenancy.admin_forms import TenantOwnedForm
+from somaagent.tenancy.sealed_forms import removal_field, sealed_field, tell_whether_set
 
 from . import keys
 from .models import ModelProfile
-
-# What a header can carry (RFC 9110, 5.5, without spaces), and long enough to be masked in logs.
-_KEY = RegexValidator(r"^[\x21-\x7e]{8,500}$", "A key has 8 to 500 characters and no spaces.")
 
 
 class ModelProfileForm(TenantOwnedForm):
     """Sets, replaces and removes the profile's own key. An empty field leaves it as it is."""
 
-    own_api_key = forms.CharField(
-        label="its own key",
-        required=False,
-        validators=[_KEY],
-        widget=UnfoldAdminPasswordWidget(render_value=False, attrs={"autocomplete": "new-password"}),
-    )
-    remove_own_api_key = forms.BooleanField(
-        label="remove its own key", required=False, widget=UnfoldBooleanSwitchWidget
-    )
+    own_api_key = sealed_field("its own key")
+    remove_own_api_key = removal_field("remove its own key")
 
     class Meta:
         model = ModelProfile
@@ -37,10 +26,7 @@ class ModelProfileForm(TenantOwnedForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        there = bool(self.instance.encrypted_key)
-        self.fields["own_api_key"].help_text = (
-            "One is set. Type another to replace it." if there else "None is set."
-        )
+        tell_whether_set(self.fields["own_api_key"], there=bool(self.instance.encrypted_key))
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean() or {}

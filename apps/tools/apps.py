@@ -9,3 +9,8 @@ class ToolsConfig(AppConfig):
     name = "apps.tools"
     label = "tools"
     verbose_name = "Tools"
+
+    def import_models(self) -> None:
+        """Those of its packages as well."""
+        super().import_models()
+        from .mcp import models as mcp  # noqa: F401, PLC0415 apps are there only now

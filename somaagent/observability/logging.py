@@ -49,6 +49,8 @@ _QUIET = (
     "daphne",
     "django.channels",
     "httpx",
+    "httpx2",
+    "mcp",
     "opentelemetry",
     "psycopg.pool",
     "urllib3",

@@ -113,6 +113,36 @@ POLICY_FAILURES = Counter(
 POLICY_SECONDS = Histogram(
     "soma_policy_seconds", "How long a question to the policy took.", ["engine"], buckets=_SHORT
 )
+MCP_LISTS = Counter(
+    "soma_mcp_lists_total",
+    "Times that an MCP server was asked for its tools; outcome: read, or the code of what went wrong.",
+    ["outcome"],
+)
+MCP_LIST_SECONDS = Histogram(
+    "soma_mcp_list_seconds", "How long an MCP server took to tell its tools, or to fail.", buckets=_SHORT
+)
+MCP_CALLS = Counter(
+    "soma_mcp_calls_total",
+    "Calls of tools of MCP servers; outcome: answered, or the code of what went wrong.",
+    ["outcome"],
+)
+MCP_TOKENS = Counter(
+    "soma_mcp_token_refreshes_total",
+    "Times that a token was asked for; outcome: refreshed, failed.",
+    ["outcome"],
+)
+# A process that died has no sessions any more.
+MCP_SESSIONS = Gauge(
+    "soma_mcp_sessions",
+    "Sessions with MCP servers now; state: opening, open.",
+    ["state"],
+    multiprocess_mode="livesum",
+)
+MCP_BROKEN = Gauge(
+    "soma_mcp_servers_broken",
+    "MCP servers that are known to be broken, of all processes.",
+    multiprocess_mode="mostrecent",
+)
 # A process that died has no streams any more, so its share must vanish with it.
 STREAMS_OPEN = Gauge(
     "soma_streams_open", "Clients that follow a turn or a chat completion now.", multiprocess_mode="livesum"

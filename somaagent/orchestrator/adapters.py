@@ -27,6 +27,7 @@ from redis.retry import Retry
 
 from somaagent.embedded.addresses import loopback
 from somaagent.resilience import keys
+from somaagent.resilience.broken import broken
 
 from .registry import HealthAdapter, NotHealthy
 
@@ -232,6 +233,27 @@ class Policy:
             asyncio.run(judging.probe())
         except PolicyError as error:
             raise NotHealthy(f"{judging.engine_name()}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class McpServers:
+    """Every MCP server that was asked works; the answer of one that does not names it and says why."""
+
+    def check(self, pid: int | None) -> None:
+        client = connect_valkey()
+        try:
+            found, count = broken(client, NAMED_BREAKERS)
+        except (redis.RedisError, OSError) as error:
+            raise NotHealthy(f"Valkey, where their state is kept, does not answer: {error}") from error
+        finally:
+            client.close()
+        from somaagent.observability import metrics  # noqa: PLC0415 - once its directory is prepared
+
+        metrics.MCP_BROKEN.set(count)
+        if count:
+            more = f" and {count - len(found)} more" if count > len(found) else ""
+            named = ", ".join(f"{keys.shown(each.name)} ({each.code})" for each in found)
+            raise NotHealthy(f"Broken: {named}{more}.")
 
 
 class SettingsLoaded:

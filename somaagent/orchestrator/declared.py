@@ -76,6 +76,17 @@ def policy(*, after: tuple[str, ...] = ()) -> Service:
     )
 
 
+def mcp_servers(*, after: tuple[str, ...] = ("valkey",)) -> Service:
+    """Not a server either: those of tenants, which degrade health while one is known to be broken."""
+    return Service(
+        name="mcp_servers",
+        depends_on=after,
+        critical=False,
+        health=adapters.McpServers(),
+        start_timeout=1.0,
+    )
+
+
 def _optional_path(value: object) -> Path | None:
     return Path(str(value)) if value else None
 

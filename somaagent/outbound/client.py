@@ -12,7 +12,8 @@ import os
 import socket
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
@@ -44,6 +45,26 @@ class Answer:
     truncated: bool
     url: str
     seconds: float
+
+
+class Stream:
+    """An answer whose body is still to come."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+        self.headers = response.raw_headers
+
+    async def chunks(self, most_bytes: int) -> AsyncIterator[bytes]:
+        """The body. Raises ``host_flood`` after ``most_bytes``, ``host_unreachable`` where it breaks off."""
+        left = most_bytes
+        with _told():
+            async for part in self._response.content.iter_any():
+                left -= len(part)
+                if left < 0:
+                    self._response.close()
+                    raise _failed("host_flood", f"Its answer is longer than {most_bytes} bytes.")
+                yield part
 
 
 class Outbound:
@@ -110,7 +131,7 @@ class Outbound:
         most_bytes: int,
         begun: float,
     ) -> Answer:
-        try:
+        with _told():
             async with self._session.request(
                 method, url, headers=headers, data=body, allow_redirects=False
             ) as response:
@@ -119,14 +140,21 @@ class Outbound:
                 return Answer(
                     response.status, response.headers, content, truncated, str(response.url), seconds
                 )
-        except aiohttp.ClientConnectorCertificateError as error:
-            raise _failed("host_certificate", "Its certificate cannot be verified.") from error
-        except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, NotPublic):
-                raise not_public() from error
-            raise _failed("host_unreachable", f"It cannot be connected to ({_why(error)}).") from error
-        except (aiohttp.ClientError, ValueError) as error:
-            raise _failed("host_unreachable", f"It gave no whole answer ({type(error).__name__}).") from error
+
+    @asynccontextmanager
+    async def stream(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None = None
+    ) -> AsyncIterator[Stream]:
+        """An answer as it comes, for clients that read at their own pace and set their own time-outs.
+
+        Redirects are not followed. Raises as ``fetch`` does, without its time-out.
+        """
+        target = allowed_url(url, self._also)
+        with _told():
+            async with self._session.request(
+                method, target, headers=headers, data=body, allow_redirects=False
+            ) as response:
+                yield Stream(response)
 
     def _socket(self, info: tuple[Any, ...]) -> socket.socket:
         """The last gate. An address in the URL itself comes here without a resolver."""
@@ -134,6 +162,21 @@ class Outbound:
         if not is_allowed(ip_address(address[0]), self._also):
             raise NotPublic("not a public address")
         return socket.socket(family=family, type=kind, proto=protocol)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What aiohttp raises, in our own words."""
+    try:
+        yield
+    except aiohttp.ClientConnectorCertificateError as error:
+        raise _failed("host_certificate", "Its certificate cannot be verified.") from error
+    except aiohttp.ClientConnectorError as error:
+        if isinstance(error.os_error, NotPublic):
+            raise not_public() from error
+        raise _failed("host_unreachable", f"It cannot be connected to ({_why(error)}).") from error
+    except (aiohttp.ClientError, ValueError) as error:
+        raise _failed("host_unreachable", f"It gave no whole answer ({type(error).__name__}).") from error
 
 
 class _GuardedResolver(AbstractResolver):

@@ -1,10 +1,21 @@
-"""Where Valkey keeps breakers and rate limits. Names are made of ids alone: health and metrics show them."""
+"""Where Valkey keeps breakers, rate limits and what is broken.
+
+Names are made of ids alone: health and metrics show them.
+"""
 
 from __future__ import annotations
 
 RATES = "soma:rate"
 # A sorted set: the names of the breakers that are not closed, by the moment (ms) at which they are forgotten.
 NOT_CLOSED = "soma:breakers"
+
+# The same of servers that are broken (``broken``).
+BROKEN = "soma:broken"
+
+
+def why_broken(name: str) -> str:
+    """The code of what was met last."""
+    return f"soma:broken:{name}"
 
 
 def breaker(name: str) -> str:

@@ -18,6 +18,8 @@ from apps.chat.schedules import runs
 from apps.chat.schedules import services as schedules
 from apps.chat.webhooks.models import every_event
 from apps.chat.webhooks.services import webhook_create
+from apps.tools.mcp.models import McpServer
+from apps.tools.mcp.services import mcp_token_put
 from somaagent.agent.messages import ModelMessage, Usage
 from somaagent.agent.step_events import StepCompleted
 from somaagent.tenancy.scope import tenant_scope
@@ -40,6 +42,8 @@ MODELS = [
     "WebhookDelivery",
     "Schedule",
     "ScheduleRun",
+    "McpServer",
+    "McpToken",
 ]
 
 
@@ -74,6 +78,11 @@ def populate(acme, rows):
                 actor=member, prompt=f"question {number}", cron="0 8 * * *", time_zone="UTC"
             )
             runs.run_now(actor=member, schedule_id=schedule.id)
+            slug = f"somebody{number}-{McpServer.objects.count()}"
+            server = McpServer.objects.create(
+                tenant_id=acme.tenant.id, slug=slug, name=slug, url="https://mcp.example.org/mcp"
+            )
+            mcp_token_put(server=server, refresh_token=f"token-of-{slug}")
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -109,6 +109,7 @@ def test_a_dry_run_shows_the_order_checks_everything_and_starts_nothing(orchestr
         "scheduler",
         "breakers",
         "policy",
+        "mcp_servers",
     }
     assert order.index("postgres") < order.index("migrations") < order.index("gateway")
     assert "openbao (external, critical)" in result.stdout
@@ -202,6 +203,7 @@ def test_a_gateway_answers_for_all_and_notices_when_its_orchestrator_is_gone(orc
         "worker",
         "breakers",
         "policy",
+        "mcp_servers",
     }
     assert session.get(f"{url}/v1/health", timeout=5).json()["services"].keys() == body["services"].keys()
     assert session.get(f"{url}/readyz", timeout=5).json() == {"ready": True, "reasons": []}
