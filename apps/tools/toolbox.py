@@ -11,6 +11,7 @@ from somaagent.agent.toolsets import ValidatedToolset
 
 from . import registry
 from .answers import AnsweredToolset, Past, ResumedToolset
+from .mcp.tools import mcp_tools
 from .records import RecordedToolset
 from .tool import Caller, Tool
 from .toolsets import CatalogToolset, GuardedToolset, PolicyToolset, Progress
@@ -19,15 +20,16 @@ NOTHING_PAST = Past()
 
 
 async def tools_of(tenant_id: UUID) -> Mapping[str, Tool]:
-    """All tools that the tenant has, by name: the built-in ones."""
-    del tenant_id
-    return registry.built_in()
+    """All tools that the tenant has, by name: the built-in ones, and those of its MCP servers."""
+    return {**await mcp_tools(tenant_id), **registry.built_in()}
 
 
 async def tools_named(tenant_id: UUID, patterns: Iterable[str]) -> dict[str, Tool]:
     """Those that *patterns* name: a tool's name, or one with ``*`` for any characters."""
     wanted = list(patterns)
-    tools = await tools_of(tenant_id)
+    ours = registry.built_in()
+    # Nobody else is asked where nobody else is meant.
+    tools = ours if ours.keys() >= set(wanted) else await tools_of(tenant_id)
     return {
         name: tool for name, tool in tools.items() if any(fnmatchcase(name, pattern) for pattern in wanted)
     }

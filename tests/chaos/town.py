@@ -17,6 +17,7 @@ from pathlib import Path
 import requests
 
 from somaagent.embedded import Stack
+from somaagent.embedded.addresses import loopback
 from somaagent.embedded.launch import Command, spawn
 from tests import model_server, stack
 from tests.journeys.gateway import free_port
@@ -30,6 +31,7 @@ FOR_FAULTS = {
     "SA01_TURN_LEASE_SECONDS": "5",
     "SA01_SWEEP_SECONDS": "2",
     "SA01_DRAIN_SECONDS": "2",
+    "SA01_OUTBOUND_ALLOWED_NETWORKS": f"{loopback()}/32",
 }
 # gunicorn and Celery as the orchestrator starts them.
 COMMANDS = {
@@ -45,6 +47,19 @@ COMMANDS = {
     ],
     "scheduler": ["celery", "--quiet", "-A", "somaagent.celery", "beat"],
 }
+
+
+_LEDGER = """
+from apps.sessions.models import Agent, ModelProfile
+from apps.tools.mcp.models import McpServer
+from somaagent.tenancy.models import Tenant
+from somaagent.tenancy.scope import tenant_scope
+tenant = Tenant.objects.get()
+with tenant_scope(tenant.id):
+    McpServer.objects.create(tenant=tenant, slug="ledger", name="Ledger", url="{url}")
+    Agent.objects.update(tools=["ledger__*"])
+    ModelProfile.objects.update(tool_calls="native")
+"""
 
 
 @dataclass
@@ -122,8 +137,12 @@ def town(
     model: Callable[[], contextlib.AbstractContextManager[str]] = model_server.process,
     processes: Sequence[str] = ("gateway-1", "gateway-2", "worker", "scheduler"),
     settings: Mapping[str, str] = FOR_FAULTS,
+    ledger_url: str = "",
 ) -> Iterator[Town]:
-    """Start all of it on fresh data, in front of the scripted model; take it down at the end."""
+    """Start all of it on fresh data, in front of the scripted model; take it down at the end.
+
+    ``ledger_url``: an MCP server whose tools the agent has.
+    """
     stack.forget_settings()
     with tempfile.TemporaryDirectory(prefix="soma-town-") as folder, model() as model_url:
         servers = Stack(Path(folder) / "data", model=False)
@@ -131,6 +150,8 @@ def town(
             running = RunningStack.of(servers)
             stack.manage(running, "migrate", "--no-input", "--verbosity=0")
             seeded = _seed(running, model_url)
+            if ledger_url:
+                stack.manage(running, "shell", "--verbosity=0", "-c", _LEDGER.format(url=ledger_url))
             made = Town(running, server_processes, model_url, seeded["api_key"], dict(settings))
             try:
                 for name in processes:
