@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 import orjson
@@ -12,19 +12,16 @@ from ninja import Query, Router, Schema
 from pydantic import Field
 
 from somaagent.problems import PROBLEMS, Problem
-from somaagent.web.bodies import Body
 from somaagent.web.pagination import Page, PageQuery, page_of
 from somaagent.web.request import actor_of
 from somaagent.web.security import in_tenant_of_actor
-from somaagent.web.text import Text
 
 from . import approvals, selectors
-from .approvals import Given
+from .approval_bodies import AnswersIn
 from .models import Call
 
 router = Router(tags=["approvals"])
 router.add_decorator(in_tenant_of_actor)
-MOST_AT_ONCE = 64
 
 
 class ApprovalOut(Schema):
@@ -62,22 +59,6 @@ class ApprovalOut(Schema):
 
 class ApprovalsOut(Schema):
     items: list[ApprovalOut]
-
-
-class AnswerIn(Body):
-    call_id: Annotated[Text, Field(min_length=1, max_length=64)]
-    decision: Literal["approve", "deny"]
-    reason: Annotated[Text, Field(max_length=500, description="The model is told it.")] = ""
-    arguments: Annotated[
-        dict[str, Any] | None, Field(description="What to run it with instead, where it is approved.")
-    ] = None
-
-    def given(self) -> Given:
-        return Given(self.call_id, self.decision == "approve", self.reason, self.arguments)
-
-
-class AnswersIn(Body):
-    calls: Annotated[list[AnswerIn], Field(min_length=1, max_length=MOST_AT_ONCE)]
 
 
 @router.get("/turns/{uuid:turn_id}/approvals", response={200: ApprovalsOut, 503: Problem, **PROBLEMS})
