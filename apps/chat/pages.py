@@ -1,7 +1,7 @@
 """The page at ``/``, and the parts of it that it asks for later.
 
-Writes go to ``/api/v1``, but for answers to questions of approval: their arguments are JSON that a person wrote,
-which a browser would read with the precision of its own numbers.
+Writes go to ``/api/v1``, but for answers to questions of approval: their arguments are JSON that a person
+wrote, which a browser would read with the precision of its own numbers.
 """
 
 from __future__ import annotations

@@ -108,8 +108,9 @@ def calls_of(*, turn_ids: Iterable[UUID], most: int) -> QuerySet[Call]:
 
 
 def sessions_asking(*, session_ids: Iterable[UUID]) -> set[UUID]:
-    """Those of the sessions in which a turn waits for approval."""
-    asking = Turn.objects.filter(session_id__in=list(session_ids), state=TurnState.AWAITING_APPROVAL)
+    """Those of the sessions in which a call waits for approval; its turn may still run others."""
+    opened = Turn.objects.filter(session_id__in=list(session_ids), state__in=OPEN_STATES)
+    asking = opened.filter(calls__state=CallState.AWAITING, calls__answer="")
     return set(asking.values_list("session_id", flat=True))
 
 

@@ -94,7 +94,7 @@ class Transcript:
 
 @dataclass(frozen=True, slots=True)
 class SessionPage:
-    """Sessions, newest first; ``more`` is the cursor of those after. In those that are ``asking`` a turn waits
+    """Sessions, newest first; ``more`` is the cursor of those after. In those ``asking`` a call waits
     for approval.
     """
 
