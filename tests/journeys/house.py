@@ -6,6 +6,7 @@ import itertools
 import json
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from tests.journeys.gateway import Gateway, Person
 
@@ -18,6 +19,7 @@ SUM = ("calculator", {"expression": "6 * 7"})
 class House:
     """Who lives there: a member, and the owner of the organisation."""
 
+    tenant_id: UUID
     member: Person
     owner: Person
 
@@ -62,4 +64,4 @@ def _house(gateway: Gateway) -> House:
         tenancy.membership_create(tenant=tenant, user=user, role=role)
         _, key = tenancy.api_key_create(tenant_id=tenant.id, user_id=user.id, name="journey")
         people.append(Person(name, password, key))
-    return House(*people)
+    return House(tenant.id, *people)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import openai
 import pytest
+import requests
 
 from tests.journeys.gateway import Gateway
 from tests.journeys.house import SUM, TIME, House, calls, house
@@ -60,3 +63,23 @@ def test_an_unstored_response_uses_them_too(client):
     response = client.responses.create(model=AGENT, input=calls(SUM, TIME), store=False)
     assert response.status == "completed"
     assert response.output_text.startswith("42 | Error: It needs approval")
+
+
+def test_a_response_is_in_progress_while_it_waits_for_approval(client, gateway, home):
+    response = client.responses.create(model=AGENT, input=calls(SUM, TIME))
+    assert response.status == "in_progress"
+    assert client.responses.retrieve(response.id).status == "in_progress"
+    address = f"{gateway.url}/api/v1/turns/{UUID(response.id.removeprefix('resp_'))}/approvals"
+    bearer = {"Authorization": f"Bearer {home.member.api_key}"}
+    (asked,) = requests.get(address, headers=bearer, timeout=10).json()["items"]
+    answer = {"calls": [{"call_id": asked["call_id"], "decision": "approve"}]}
+    requests.post(address, json=answer, headers=bearer, timeout=10).raise_for_status()
+    *_, last = client.responses.retrieve(response.id, stream=True)
+    assert last.type == "response.completed"
+    assert last.response.output_text.startswith("42 | ")
+    assert "Europe/Paris" in client.responses.retrieve(response.id).output_text
+
+
+def test_a_response_that_waits_for_approval_can_be_cancelled(client):
+    response = client.responses.create(model=AGENT, input=calls(TIME))
+    assert client.responses.cancel(response.id).status == "cancelled"

@@ -183,19 +183,19 @@ def test_a_question_that_is_over_or_not_theirs_to_answer_says_so(visitor, gatewa
 
 def set_role(home: House, role: str) -> None:
     from somaagent.tenancy.models import Membership  # noqa: PLC0415 - Django is not configured before
+    from somaagent.tenancy.scope import tenant_scope  # noqa: PLC0415 - as above
 
-    Membership.objects.filter(user__username=home.member.name).update(role=role)
+    with tenant_scope(home.tenant_id):
+        assert Membership.objects.filter(user__username=home.member.name).update(role=role) == 1
 
 
 def let_expire(home: House) -> None:
     """What the scheduler's sweep does when the time is over."""
     from apps.chat.models import Call  # noqa: PLC0415 - Django is not configured before
-    from somaagent.tenancy.models import Membership  # noqa: PLC0415 - as above
     from somaagent.tenancy.scope import tenant_scope  # noqa: PLC0415 - as above
 
-    membership = Membership.objects.get(user__username=home.member.name)
-    with tenant_scope(membership.tenant_id):
-        Call.objects.filter(state="awaiting").update(answer="expired")
+    with tenant_scope(home.tenant_id):
+        assert Call.objects.filter(state="awaiting").update(answer="expired") == 1
 
 
 def test_an_answer_that_waits_can_be_stopped_queued_behind_or_replaced(visitor):

@@ -99,6 +99,7 @@ function lost() {
 /** Show calls of tools as they are now. What somebody fills in, or has unfolded, stays as it is. */
 export function showCalls(article, fresh, { aloud = false } = {}) {
   const before = article.querySelectorAll(".question").length;
+  const news = [];
   let left = false;
   for (const item of [...fresh.querySelectorAll("[data-call]")]) {
     const there = article.querySelector(`[data-call="${item.dataset.call}"]`);
@@ -109,8 +110,12 @@ export function showCalls(article, fresh, { aloud = false } = {}) {
     const list = article.querySelector(item.matches(".question") ? ".questions" : ".calls");
     const behind = [...list.children].find((other) => other.dataset.call > item.dataset.call);
     list.insertBefore(item, behind ?? null);
-    if (aloud) say(item.dataset.says);
+    news.push(item);
   }
+  // What is asked must not be talked over by what else goes on.
+  const asks = article.querySelector(".question") !== null;
+  const told = news.filter((item) => !asks || item.matches(".question"));
+  if (aloud && told.length) say(told.map((item) => item.dataset.says).join(" "));
   thread.dispatchEvent(new Event("busy"));
   if (article.querySelectorAll(".question").length !== before) thread.dispatchEvent(new Event("asked"));
   if (left) thread.dispatchEvent(new Event("unasked"));
