@@ -3,7 +3,7 @@
 ``render``  {"start", "html"}: the answer's blocks from number ``start`` on; sent at a pace that the eye needs
 ``think``   {"anew", "text"}: the next piece of what the model thinks before it answers, as plain text; the
             first where ``anew`` is true. It is not part of the answer, and nobody keeps it for the page
-``calls``   {"html"}: the calls of tools that are new or went on, each a list item; sent again after a silence
+``calls``   {"html"}: the calls of tools that are new or went on, each an element; sent again after a silence
             where somebody has answered meanwhile
 ``done``    {"html"}: the whole answer with its state, as the page shows it; the last event
 

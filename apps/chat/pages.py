@@ -91,7 +91,7 @@ def _cursor(request: HttpRequest) -> UUID | None:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 async def turn_calls(request: HttpRequest, turn_id: UUID) -> HttpResponseBase:
-    """The turn's calls of tools as list items; POST: after an answer to one that waits for approval.
+    """The turn's calls of tools as the page shows them; POST: after an answer to one that waits for approval.
 
     The form has ``call_id``, ``decision``, and where they are given ``reason`` and ``arguments``.
     """

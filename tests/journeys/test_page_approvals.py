@@ -124,6 +124,22 @@ def test_a_question_is_still_there_after_a_reload_and_a_lost_stream(visitor):
     visitor.complaints.clear()
 
 
+def test_on_a_phone_a_question_fits_and_is_answered(browser, gateway, home):
+    phone = {"viewport": {"width": 360, "height": 640}, "is_mobile": True, "has_touch": True}
+    with visiting(browser, gateway, **phone) as somebody:
+        somebody.sign_in(home.member)
+        card = asked(somebody, ("current_time", {"time_zone": "x" * 60}), TIME)
+        card.first.locator("summary", has_text="Deny").tap()
+        card.last.locator("summary", has_text="Edit arguments").tap()
+        wide = "document.documentElement.scrollWidth > innerWidth"
+        assert not somebody.page.evaluate(wide)
+        card.first.get_by_role("button", name="Deny the call").tap()
+        expect(card).to_have_count(1)
+        card.get_by_role("button", name="Approve with these").tap()
+        expect(somebody.answered().locator(".prose")).to_contain_text("The user denied it.")
+        assert not somebody.page.evaluate(wide)
+
+
 def test_two_tabs_see_one_answer_each(visitor):
     asked(visitor, TIME, ("current_time", {"time_zone": "Asia/Tokyo"}))
     second = visitor.another_tab()
