@@ -85,7 +85,7 @@ def _shown(call: Call, reader: UUID) -> ShownCall:
         source=call.source.removeprefix("mcp:") if call.source.startswith("mcp:") else "",
         asks=asks,
         runs=call.state == CallState.RUNNING,
-        failed=call.state == CallState.DONE and call.outcome != Outcome.OK,
+        failed=call.outcome not in ("", Outcome.OK) or call.answer in (Answer.DENIED, Answer.EXPIRED),
         state=_state(call),
         mark=f"{call.state} {call.answer} {call.outcome} {call.cut_short}",
         brief=_brief(arguments),
