@@ -1,6 +1,7 @@
 """Chat completions: an agent answers a conversation that its caller keeps. Nothing is stored or resumed.
 
-The engine, the way to the model and the limits are those of a turn; it has no session, row or event stream.
+The engine, the way to the model, the agent's tools and the limits are those of a turn; it has no session, row
+or event stream, and nobody who could be asked for approval.
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ import structlog
 from django.conf import settings
 
 from apps.sessions import selectors as sessions
+from apps.tools import toolbox
+from apps.tools.tool import Caller
+from apps.tools.toolsets import Progress
 from somaagent.agent.coalesce import coalesce
 from somaagent.agent.events import AgentEvent, RunCompleted, StepStarted, TextDelta
 from somaagent.agent.limits import Limits
 from somaagent.agent.loop import run
-from somaagent.agent.messages import ModelMessage, Usage
-from somaagent.agent.ports import ModelSettings, ToolSchema
+from somaagent.agent.messages import NOTHING_USED, ModelMessage, Usage
+from somaagent.agent.ports import ModelSettings, ToolSchema, Toolset
+from somaagent.agent.step_events import StepCompleted
 from somaagent.agent.toolsets import EmptyToolset
 from somaagent.errors import Kind, SomaError
 from somaagent.observability import metrics
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 
+INSTEAD = "Say so: in the chat page, by /api/v1/turns or by stored /v1/responses somebody can approve it."
 SLUG = re.compile(r"[-a-zA-Z0-9_]{1,63}")
 
 
@@ -97,7 +103,7 @@ async def begin(*, actor: Actor, asked: Asked) -> AsyncGenerator[AgentEvent, Non
 async def begun(*, actor: Actor, asked: Asked) -> AsyncGenerator[AgentEvent, None]:
     """``begin``, for a caller who has looked at the lengths of the messages."""
     chosen = await in_tenant(actor.tenant_id, agent_chosen, slug=asked.agent)
-    return await _first_awaited(_counted(chosen, asked))
+    return await _first_awaited(_counted(actor, chosen, asked))
 
 
 def _check(messages: Sequence[ModelMessage]) -> None:
@@ -126,13 +132,13 @@ async def _first_awaited(events: AsyncGenerator[AgentEvent, None]) -> AsyncGener
     return all_of_them()
 
 
-async def _counted(chosen: Chosen, asked: Asked) -> AsyncGenerator[AgentEvent, None]:
+async def _counted(actor: Actor, chosen: Chosen, asked: Asked) -> AsyncGenerator[AgentEvent, None]:
     """What the engine says about the answer, and the log and the metrics of how it ended."""
     started = time.monotonic()
     state, usage, waiting = "failed", Usage(), True
     error: SomaError | None = None
     try:
-        async with aclosing(_events(chosen, asked)) as events:
+        async with aclosing(_events(actor, chosen, asked)) as events:
             async for event in events:
                 if waiting and isinstance(event, TextDelta):
                     metrics.FIRST_TOKEN_SECONDS.observe(time.monotonic() - started)
@@ -150,13 +156,14 @@ async def _counted(chosen: Chosen, asked: Asked) -> AsyncGenerator[AgentEvent, N
         _record(chosen.agent, state, time.monotonic() - started, usage, error)
 
 
-async def _events(chosen: Chosen, asked: Asked) -> AsyncGenerator[AgentEvent, None]:
+async def _events(actor: Actor, chosen: Chosen, asked: Asked) -> AsyncGenerator[AgentEvent, None]:
     instructions = chosen.agent.instructions
+    used = [NOTHING_USED]
     told = [ModelMessage("system", instructions)] if instructions else []
     events = run(
         [*told, *asked.messages],
         model=await reach.model_for(chosen.profiles),
-        toolset=EmptyToolset(),
+        toolset=await _toolset(actor, chosen.agent, asked, Progress(spent=lambda: used[-1])),
         settings=asked.settings,
         limits=Limits(seconds=settings.TURN_TIMEOUT_SECONDS),
         caller_tools=asked.tools,
@@ -164,8 +171,21 @@ async def _events(chosen: Chosen, asked: Asked) -> AsyncGenerator[AgentEvent, No
     )
     async with aclosing(coalesce(events, COALESCE_SECONDS)) as coalesced:
         async for event in coalesced:
+            if isinstance(event, StepCompleted):
+                used.append(used[-1] + event.usage)
             if not isinstance(event, StepStarted):
                 yield event
+
+
+async def _toolset(actor: Actor, agent: Agent, asked: Asked, progress: Progress) -> Toolset:
+    """The agent's own tools, but for those whose names the caller's functions have."""
+    if not agent.tools:
+        return EmptyToolset()
+    theirs = {tool.name for tool in asked.tools}
+    named = await toolbox.tools_named(actor.tenant_id, agent.tools)
+    tools = {name: tool for name, tool in named.items() if name not in theirs}
+    caller = Caller(actor.tenant_id, actor.user_id, actor.role, agent.slug)
+    return toolbox.unattended_toolset(tools, caller, progress=progress, instead=INSTEAD)
 
 
 def _record(agent: Agent, state: str, seconds: float, usage: Usage, error: SomaError | None) -> None:

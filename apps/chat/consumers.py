@@ -1,7 +1,8 @@
 """WebSocket at ``/api/v1/ws``: the same turns and events as over HTTP, many on one connection.
 
-The client sends ``turn.submit``, ``turn.cancel`` and ``turn.follow``; the server answers with
-``turn.accepted``, ``event`` and ``problem``. A message may carry a ``ref``, which its answers repeat.
+The client sends ``turn.submit``, ``turn.cancel``, ``turn.follow`` and ``turn.approve``; the server answers
+with ``turn.accepted``, ``turn.approvals``, ``event`` and ``problem``. A message may carry a ``ref``, which
+its answers repeat.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from somaagent.web.bodies import Body
 from somaagent.web.idempotency import idempotency_of
 from somaagent.web.text import Slug, Text
 
-from . import sse, turns
+from . import approvals, sse, turns
+from .approval_bodies import AnswersIn, ApprovalOut
 from .models import OnBusy, Turn
 from .services import Place
 
@@ -70,8 +72,13 @@ class Follow(_Message):
     after: Annotated[int, Field(ge=0, le=sse.LARGEST_CURSOR)] = 0
 
 
-MESSAGE: TypeAdapter[Submit | Cancel | Follow] = TypeAdapter(
-    Annotated[Submit | Cancel | Follow, Field(discriminator="type")]
+class Approve(_Message, AnswersIn):
+    type: Literal["turn.approve"]
+    turn_id: UUID
+
+
+MESSAGE: TypeAdapter[Submit | Cancel | Follow | Approve] = TypeAdapter(
+    Annotated[Submit | Cancel | Follow | Approve, Field(discriminator="type")]
 )
 
 
@@ -117,7 +124,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             logger.exception("websocket.events_unavailable")
             await self._refuse(_unavailable(), ref)
 
-    async def _handle(self, message: Submit | Cancel | Follow) -> None:
+    async def _handle(self, message: Submit | Cancel | Follow | Approve) -> None:
         if isinstance(message, Follow):
             self.actor.require(Scope.READ)
             await self._follow(message.turn_id, message.after)
@@ -125,6 +132,9 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.actor.require(Scope.WRITE)
         if isinstance(message, Cancel):
             await self._accepted(await turns.cancel(actor=self.actor, turn_id=message.turn_id), message.ref)
+            return
+        if isinstance(message, Approve):
+            await self._approve(message)
             return
         turn = await turns.submit(
             actor=self.actor,
@@ -137,6 +147,20 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         )
         await self._accepted(turn, message.ref)
         await self._follow(turn.id, 0)
+
+    async def _approve(self, message: Approve) -> None:
+        """Answer questions; the events of what comes of it go to those who follow the turn."""
+        given = [one.given() for one in message.calls]
+        kept = await approvals.answer(actor=self.actor, turn_id=message.turn_id, given=given)
+        items = [ApprovalOut.from_orm(call).model_dump(mode="json") for call in kept]
+        await self._send(
+            {
+                "type": "turn.approvals",
+                "ref": message.ref,
+                "turn_id": str(message.turn_id),
+                "items": items,
+            }
+        )
 
     async def _follow(self, turn_id: UUID, after: int) -> None:
         if len(self.followed) >= MOST_FOLLOWED:

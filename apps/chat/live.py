@@ -3,6 +3,8 @@
 ``render``  {"start", "html"}: the answer's blocks from number ``start`` on; sent at a pace that the eye needs
 ``think``   {"anew", "text"}: the next piece of what the model thinks before it answers, as plain text; the
             first where ``anew`` is true. It is not part of the answer, and nobody keeps it for the page
+``calls``   {"html"}: the calls of tools that are new or went on, each an element; sent again after a silence
+            where somebody has answered meanwhile
 ``done``    {"html"}: the whole answer with its state, as the page shows it; the last event
 
 An event's id is that of the last event of the turn that it shows. A client that comes back is sent the answer
@@ -23,7 +25,8 @@ import structlog
 from django.template.loader import render_to_string
 
 from somaagent import valkey
-from somaagent.agent.events import ReasoningDelta, TextDelta, TurnStarted
+from somaagent.agent.events import ReasoningDelta, TextDelta, TurnAwaitingApproval, TurnStarted
+from somaagent.agent.step_events import ApprovalAnswered, ApprovalRequired, ToolFinished, ToolStarted
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.models import Scope
 from somaagent.tenancy.scope import in_tenant
@@ -40,6 +43,10 @@ REST_PER_WORK = 4
 # More than this takes milliseconds, and is rendered beside the event loop.
 RENDERED_IN_LOOP = 1_500
 RETRY = b"retry: 1000\n\n"
+_OF_CALLS = frozenset(
+    event.type
+    for event in (ApprovalRequired, ApprovalAnswered, ToolStarted, ToolFinished, TurnAwaitingApproval)
+)
 
 
 async def stream(
@@ -48,7 +55,7 @@ async def stream(
     """The page's events out of all of a turn's."""
     try:
         yield RETRY
-        page = _Page()
+        page = _Page(actor, turn_id)
         async with aclosing(_batches(records, page.rest)) as batches:
             async for batch in batches:
                 yield await page.show(batch)
@@ -64,9 +71,12 @@ async def stream(
 class _Page:
     """What one client has on its page."""
 
-    def __init__(self) -> None:
+    def __init__(self, actor: Actor, turn_id: UUID) -> None:
         self.sequence = 0
         self.ended = False
+        self._actor, self._turn_id = actor, turn_id
+        self._calls: dict[UUID, str] = {}
+        self._calls_changed = False
         self._answer = GrowingAnswer()
         self._thought = _Thought()
         self._work = 0.0
@@ -79,6 +89,8 @@ class _Page:
         changed = False
         for record in batch:
             if record is None:
+                # An answer that is not the last makes no event: nobody has the turn.
+                self._calls_changed = bool(self._calls)
                 continue
             self.sequence = record.sequence
             self.ended = record.final
@@ -86,6 +98,8 @@ class _Page:
         events = []
         if thought := self._thought.taken():
             events.append(_event(self.sequence, "think", thought))
+        if self._calls_changed and not self.ended and (calls := await self._new_calls()):
+            events.append(_event(self.sequence, "calls", {"html": calls}))
         if changed and not self.ended:
             change = await self._change()
             events.append(_event(self.sequence, "render", {"start": change.start, "html": change.html}))
@@ -97,12 +111,22 @@ class _Page:
             self._answer = GrowingAnswer()
             self._thought = _Thought()
             return bool(record.values().get("attempt", 1) > 1)
+        if record.type in _OF_CALLS:
+            self._calls_changed = True
         if record.type == ReasoningDelta.type:
             self._thought.add(record.values()["text"])
         if record.type == TextDelta.type:
             self._answer.add(record.values()["text"])
             return True
         return False
+
+    async def _new_calls(self) -> str:
+        """The calls that the client has not seen as they are."""
+        self._calls_changed = False
+        shown = await in_tenant(self._actor.tenant_id, _calls, self._actor, self._turn_id)
+        changed = [html for call_id, html in shown.items() if self._calls.get(call_id) != html]
+        self._calls = shown
+        return "".join(changed)
 
     async def _change(self) -> Change:
         before = time.perf_counter()
@@ -163,9 +187,19 @@ async def _batches(
         await asyncio.gather(reader, return_exceptions=True)
 
 
+def _calls(actor: Actor, turn_id: UUID) -> dict[UUID, str]:
+    may_answer = Scope.WRITE in actor.scopes
+    return {
+        call.id: render_to_string("chat/call.html", {"call": call, "may_answer": may_answer})
+        for call in transcript.calls(actor=actor, turn_id=turn_id)
+    }
+
+
 def _whole(actor: Actor, turn_id: UUID) -> str:
     entry = transcript.answer(actor=actor, turn_id=turn_id)
-    return render_to_string("chat/answer.html", {"entry": entry, "may_change": Scope.WRITE in actor.scopes})
+    may_write = Scope.WRITE in actor.scopes
+    facts = {"entry": entry, "may_change": may_write, "may_answer": may_write}
+    return render_to_string("chat/answer.html", facts)
 
 
 def _event(sequence: int, name: str, data: dict[str, Any]) -> bytes:

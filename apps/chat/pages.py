@@ -1,13 +1,21 @@
-"""The page at ``/``, and the parts of it that it asks for later. Writes go to ``/api/v1``."""
+"""The page at ``/``, and the parts of it that it asks for later.
+
+Writes go to ``/api/v1``, but for answers to questions of approval: their arguments are JSON that a person
+wrote, which a browser would read with the precision of its own numbers.
+"""
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
+import orjson
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
-from django.views.decorators.http import require_safe
+from django.template.loader import render_to_string
+from django.views.decorators.http import require_http_methods, require_safe
+from pydantic import ValidationError
 
 from apps.sessions import selectors as sessions
 from somaagent import problems
@@ -17,10 +25,12 @@ from somaagent.tenancy.models import Scope
 from somaagent.tenancy.scope import in_tenant
 from somaagent.web.request import actor_of
 
-from . import live, selectors, sse, turns
+from . import approvals, live, selectors, sse, turns
 from .access import page
+from .approval_bodies import AnswerIn
+from .approvals import Given
 from .models import OPEN_STATES
-from .transcript import Transcript, session_page, transcript
+from .transcript import Transcript, calls, session_page, transcript
 
 
 @require_safe
@@ -51,6 +61,7 @@ def _conversation(actor: Actor, shown: Transcript | None) -> dict[str, object]:
         "session": session,
         "may_write": may_write,
         "may_change": may_write and open_to_change,
+        "may_answer": may_write,
     }
 
 
@@ -76,6 +87,43 @@ def _cursor(request: HttpRequest) -> UUID | None:
         return UUID(text) if text else None
     except ValueError as error:
         raise invalid("query.cursor", "This is no cursor of ours: reload the page.") from error
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+async def turn_calls(request: HttpRequest, turn_id: UUID) -> HttpResponseBase:
+    """The turn's calls of tools as the page shows them; POST: after an answer to one that waits for approval.
+
+    The form has ``call_id``, ``decision``, and where they are given ``reason`` and ``arguments``.
+    """
+    try:
+        actor = actor_of(request)
+        actor.require(Scope.WRITE if request.method == "POST" else Scope.READ)
+        await in_tenant(actor.tenant_id, selectors.turn_get, actor=actor, turn_id=turn_id)
+        if request.method == "POST":
+            await approvals.answer(actor=actor, turn_id=turn_id, given=[_given(request.POST.dict())])
+        html = await in_tenant(actor.tenant_id, _calls, actor, turn_id)
+    except SomaError as error:
+        return problems.of_error(request, error)
+    return HttpResponse(html)
+
+
+def _given(form: dict[str, Any]) -> Given:
+    if "arguments" in form:
+        try:
+            form["arguments"] = orjson.loads(form["arguments"])
+        except orjson.JSONDecodeError as error:
+            raise invalid("body.arguments", f"This is no JSON: {error}.") from error
+    try:
+        return AnswerIn.model_validate(form).given()
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in ("body", *first["loc"]))
+        raise invalid(field, f"{first['msg']}.") from error
+
+
+def _calls(actor: Actor, turn_id: UUID) -> str:
+    facts = {"calls": calls(actor=actor, turn_id=turn_id), "may_answer": Scope.WRITE in actor.scopes}
+    return render_to_string("chat/calls.html", facts)
 
 
 @require_safe

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple, Self
 from uuid import UUID
 
 from django.db.models import Count
+from django.db.models.functions import Left, Length
 
 from somaagent.errors import not_found
 from somaagent.tenancy.actor import Actor
@@ -95,6 +97,21 @@ def turn_states(*, since: datetime) -> dict[str, int]:
 def turns_open(*, session_id: UUID) -> QuerySet[Turn]:
     """The session's running turn and those that wait, oldest first."""
     return Turn.objects.filter(session_id=session_id, state__in=OPEN_STATES).order_by("id")
+
+
+def calls_of(*, turn_ids: Iterable[UUID], most: int) -> QuerySet[Call]:
+    """The calls of turns as people read them, oldest first: ``shown_result`` is the first ``most`` characters
+    of the ``result_length`` that a result has.
+    """
+    calls = Call.objects.filter(turn_id__in=list(turn_ids)).defer("result").order_by("id")
+    return calls.annotate(shown_result=Left("result", most), result_length=Length("result"))
+
+
+def sessions_asking(*, session_ids: Iterable[UUID]) -> set[UUID]:
+    """Those of the sessions in which a call waits for approval; its turn may still run others."""
+    opened = Turn.objects.filter(session_id__in=list(session_ids), state__in=OPEN_STATES)
+    asking = opened.filter(calls__state=CallState.AWAITING, calls__answer="")
+    return set(asking.values_list("session_id", flat=True))
 
 
 def approvals_waiting(*, actor: Actor) -> QuerySet[Call]:

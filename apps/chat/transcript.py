@@ -19,6 +19,7 @@ from somaagent.web.pagination import PageQuery
 
 from . import selectors
 from .models import OPEN_STATES, Turn, TurnState
+from .shown_calls import ShownCall, calls_of_turns
 
 if TYPE_CHECKING:
     from apps.sessions.models import Session
@@ -64,6 +65,7 @@ class Answer:
     at: datetime
     fork: Fork | None = None
     waits: bool = False
+    calls: tuple[ShownCall, ...] = ()
     kind: Literal["answer"] = "answer"
 
     @property
@@ -92,17 +94,21 @@ class Transcript:
 
 @dataclass(frozen=True, slots=True)
 class SessionPage:
-    """Sessions, newest first; ``more`` is the cursor of those after."""
+    """Sessions, newest first; ``more`` is the cursor of those after. In those ``asking`` a call waits
+    for approval.
+    """
 
     items: list[SessionRow]
     more: UUID | None
     archived: bool
+    asking: set[UUID]
 
 
 def session_page(*, actor: Actor, archived: bool, cursor: UUID | None = None) -> SessionPage:
     query = PageQuery(limit=SESSIONS_AT_ONCE, cursor=cursor)
     page = performed(sessions.session_page(actor=actor, archived=archived, query=query))
-    return SessionPage(page.items, page.next, archived)
+    asking = selectors.sessions_asking(session_ids=[session.id for session in page.items])
+    return SessionPage(page.items, page.next, archived, asking)
 
 
 def transcript(*, actor: Actor, session_id: UUID, cursor: UUID | None = None) -> Transcript:
@@ -115,7 +121,7 @@ def transcript(*, actor: Actor, session_id: UUID, cursor: UUID | None = None) ->
     messages = branch.items[::-1]
     turns = _turns_of(actor, messages)
     shown = _Shown(messages, turns, opened, ends=cursor is None)
-    return Transcript(session, shown.entries(), branch.next)
+    return Transcript(session, _with_calls(actor, shown.entries()), branch.next)
 
 
 def answer(*, actor: Actor, turn_id: UUID) -> Answer:
@@ -124,7 +130,24 @@ def answer(*, actor: Actor, turn_id: UUID) -> Answer:
     session = sessions.session_get(actor=actor, session_id=turn.session_id)
     found = sessions.replies(session_id=session.id, message_id=turn.input_message_id)
     end = turn.output_message_id or turn.input_message_id
-    return _answer(turn, last=session.active_message_id == end, alternatives=found)
+    shown = _answer(turn, last=session.active_message_id == end, alternatives=found)
+    return replace(shown, calls=calls(actor=actor, turn_id=turn_id))
+
+
+def calls(*, actor: Actor, turn_id: UUID) -> tuple[ShownCall, ...]:
+    """The calls of a turn of the actor's, for those who know that it is."""
+    return calls_of_turns(turn_ids=[turn_id], reader=actor.user_id).get(turn_id, ())
+
+
+def _with_calls(actor: Actor, entries: list[Said | Answer]) -> list[Said | Answer]:
+    ids = [entry.turn_id for entry in entries if isinstance(entry, Answer) and entry.turn_id]
+    found = calls_of_turns(turn_ids=ids, reader=actor.user_id)
+    return [
+        replace(entry, calls=found.get(entry.turn_id, ()))
+        if isinstance(entry, Answer) and entry.turn_id
+        else entry
+        for entry in entries
+    ]
 
 
 def _turns_of(actor: Actor, messages: list[MessageRow]) -> list[Turn]:

@@ -14,7 +14,7 @@ from .answers import AnsweredToolset, Past, ResumedToolset
 from .mcp.tools import mcp_tools
 from .records import RecordedToolset
 from .tool import Caller, Tool
-from .toolsets import CatalogToolset, GuardedToolset, PolicyToolset, Progress
+from .toolsets import CatalogToolset, GuardedToolset, PolicyToolset, Progress, UnattendedToolset
 
 NOTHING_PAST = Past()
 
@@ -42,7 +42,22 @@ def toolset(
 
     ``past``: what happened to calls of the step that is taken up again.
     """
+    return RecordedToolset(_answered(tools, caller, progress, past), tools, caller, past)
+
+
+def unattended_toolset(
+    tools: Mapping[str, Tool], caller: Caller, *, progress: Progress, instead: str
+) -> Toolset:
+    """The tools for a run that cannot wait for anybody: a call that needs approval is refused.
+
+    ``instead`` is a sentence for the model: where somebody could be asked.
+    """
+    asking = _answered(tools, caller, progress, NOTHING_PAST)
+    return RecordedToolset(UnattendedToolset(asking, instead), tools, caller, NOTHING_PAST)
+
+
+def _answered(tools: Mapping[str, Tool], caller: Caller, progress: Progress, past: Past) -> Toolset:
     catalog = GuardedToolset(CatalogToolset(tools, caller, progress), tools, caller)
     judged = ValidatedToolset(PolicyToolset(catalog, tools, caller, progress, past))
     resumed = ResumedToolset(judged, past, {name: tool.idempotent for name, tool in tools.items()})
-    return RecordedToolset(AnsweredToolset(resumed, past), tools, caller, past)
+    return AnsweredToolset(resumed, past)

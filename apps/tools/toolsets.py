@@ -142,3 +142,18 @@ class PolicyToolset(WrapperToolset):
         else:
             verdict = Verdict(Action.REFUSE, call, f"Policy: {decision.reason}")
         return replace(verdict, risk=tool.risk.value, source=tool.source, decision=str(decision.id))
+
+
+class UnattendedToolset(WrapperToolset):
+    """For callers of whom nobody can be asked: what needs approval is refused, and where it is not."""
+
+    def __init__(self, inner: Toolset, instead: str) -> None:
+        super().__init__(inner)
+        self._instead = instead
+
+    async def judge(self, call: ToolCall) -> Verdict:
+        verdict = await super().judge(call)
+        if verdict.action is not Action.ASK:
+            return verdict
+        reason = f"It needs approval, and nobody can be asked here. {self._instead} ({verdict.reason})"
+        return replace(verdict, action=Action.REFUSE, reason=reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import shutil
 import socket
 import subprocess
 import sys
@@ -26,6 +27,10 @@ from tests.stack import PROJECT_ROOT, RunningStack, foreign_environment
 InDatabase = Callable[[Callable[[], Any]], Any]
 
 _READY_SECONDS = 60.0
+HOUSE_RULE = """package somaagent.tools
+
+concerns contains "In this house the time is told to nobody unasked." if input.tool.name == "current_time"
+"""
 FIRST = UUID("00000000-0000-7000-8000-000000000001")
 _numbers = itertools.count(1)
 
@@ -148,6 +153,7 @@ def _gunicorn(stack: RunningStack, address: str, folder: Path, collector_url: st
         "SA01_PUBLIC_URL": f"http://{address}",
         "SA01_DRAIN_SECONDS": "1",
         "SA01_OTLP_ENDPOINT": collector_url,
+        "SA01_POLICY_DIR": str(_policy(folder)),
         "OTEL_BSP_SCHEDULE_DELAY": "200",  # milliseconds until spans are sent; five seconds otherwise
     }
     command = ["-m", "gunicorn", "-c", "somaagent/web/gunicorn.py", "somaagent.asgi:application"]
@@ -165,6 +171,14 @@ def _gunicorn(stack: RunningStack, address: str, folder: Path, collector_url: st
         yield log
     finally:
         _stop(gateway)
+
+
+def _policy(folder: Path) -> Path:
+    """Our policy, and a rule of this house: nobody is told the time unless somebody agrees."""
+    policy = folder / "policy"
+    shutil.copytree(PROJECT_ROOT / "policy", policy)
+    (policy / "house.rego").write_text(HOUSE_RULE)
+    return policy
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import html
 import json
 import re
+import time
 import uuid
 
 import pytest
 import requests
 
 from tests.journeys.gateway import Gateway, Person
+from tests.journeys.house import TIME, calls, house
 
 SECONDS = 30
 _FIELD = re.compile(r"^(\w+): (.*)$", re.MULTILINE)
@@ -168,3 +170,40 @@ def test_a_form_without_its_token_is_refused_on_a_page_of_ours(gateway):
     assert refused.status_code == 403
     assert "reload it" in refused.text
     assert refused.headers["X-Request-ID"] in refused.text
+
+
+def test_questions_are_answered_by_their_own_reader_with_a_token(gateway, stranger):
+    gateway.model.reset()
+    home = house(gateway)
+    reader, owner = Reader(gateway, home.member), Reader(gateway, home.owner)
+    path = f"/turns/{reader.ask(calls(TIME))['id']}/calls/"
+    until = time.monotonic() + SECONDS
+    while "Approve" not in (shown := reader.get(path)).text:
+        assert time.monotonic() < until, shown.text
+        time.sleep(0.1)
+    call_id = re.search(r'name="call_id" value="([^"]+)"', shown.text)[1]
+    form = {"call_id": call_id, "decision": "approve"}
+    token = {"X-CSRFToken": reader.token}
+
+    assert Reader(gateway).get(path).status_code == 401
+    for other in (stranger, owner):
+        assert other.get(path).status_code == 404
+        assert other.post(path, data=form, headers={"X-CSRFToken": other.token}).status_code == 404
+    assert reader.post(path, data=form).status_code == 403
+    for wrong, field in (
+        ({"decision": "perhaps"}, "body.decision"),
+        ({"call_id": "another"}, "body.calls.0.call_id"),
+        ({"reason": "x" * 501}, "body.reason"),
+        ({"arguments": "[1]"}, "body.arguments"),
+        ({"arguments": '{"zone": 1}'}, "body.calls.0.arguments"),
+        ({"surplus": "1"}, "body.surplus"),
+    ):
+        refused = reader.post(path, data=form | wrong, headers=token)
+        assert refused.status_code == 422
+        assert [error["field"] for error in refused.json()["errors"]] == [field]
+    for _ in range(2):
+        answered = reader.post(path, data=form, headers=token)
+        assert answered.status_code == 200
+        assert "Approved by you" in answered.text
+    again = reader.post(path, data=form | {"decision": "deny"}, headers=token)
+    assert (again.status_code, again.json()["code"]) == (409, "already_answered")

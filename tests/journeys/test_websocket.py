@@ -13,6 +13,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.client import Client
 from tests.journeys.gateway import Gateway
+from tests.journeys.house import TIME, calls, house
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -76,6 +77,29 @@ def test_two_turns_on_one_connection_and_one_is_cancelled(gateway, member):
         assert sorted(finals.values()) == ["turn.cancelled", "turn.completed"]
 
 
+def test_a_call_is_approved_on_the_connection_that_follows_it(gateway):
+    with connected(gateway, house(gateway).member.api_key) as connection:
+        send(connection, type="turn.submit", input=calls(TIME))
+        turn = receive(connection)["turn_id"]
+        asked = None
+        while (message := receive(connection))["event"] != "turn.awaiting_approval":
+            asked = message["data"] if message["event"] == "approval.required" else asked
+        answer = {"call_id": asked["call"]["id"], "decision": "approve", "arguments": {"time_zone": 3}}
+        send(connection, type="turn.approve", ref="a", turn_id=turn, calls=[answer])
+        refused = receive(connection)
+        assert (refused["type"], refused["ref"], refused["code"]) == ("problem", "a", "invalid")
+        assert refused["field"] == "body.calls.0.arguments"
+        answer["arguments"] = {"time_zone": "Asia/Tokyo"}
+        send(connection, type="turn.approve", ref="b", turn_id=turn, calls=[answer])
+        told = [receive(connection)]
+        while told[-1].get("event") != "turn.completed":
+            told.append(receive(connection))
+    [kept] = [message for message in told if message["type"] == "turn.approvals"]
+    assert (kept["ref"], kept["turn_id"]) == ("b", turn)
+    assert [(item["answer"], item["edited"]) for item in kept["items"]] == [("approved", True)]
+    assert "Asia/Tokyo" in told[-1]["data"]["text"]
+
+
 @pytest.mark.parametrize(
     ("message", "code"),
     [
@@ -83,6 +107,7 @@ def test_two_turns_on_one_connection_and_one_is_cancelled(gateway, member):
         ("[]", "invalid"),
         ('{"type": "turn.guess"}', "invalid"),
         ('{"type": "turn.submit"}', "invalid"),
+        ('{"type": "turn.approve", "turn_id": "01a20031-7dd9-7110-a10c-43d852e42900"}', "invalid"),
         ('{"type": "turn.submit", "input": "a\\u0000b"}', "invalid"),
         ('{"type": "turn.submit", "input": "hi", "surplus": 1}', "invalid"),
         ('{"type": "turn.follow", "turn_id": "01a20031-7dd9-7110-a10c-43d852e42900"}', "not_found"),

@@ -14,7 +14,7 @@ from apps.chat import turns
 from apps.chat.models import OPEN_STATES, Turn, TurnState
 from apps.chat.owner import owner
 from apps.chat.taps import Record
-from somaagent.agent.events import TextDelta, TurnEvent, TurnStarted, decode
+from somaagent.agent.events import TextDelta, TurnAwaitingApproval, TurnEvent, TurnStarted, decode
 from somaagent.agent.failures import is_retryable
 from somaagent.errors import Kind, SomaError, invalid
 from somaagent.tenancy.actor import Actor
@@ -44,18 +44,22 @@ async def read(*, actor: Actor, turn_id: UUID) -> dict[str, Any]:
 
 
 async def finished(*, actor: Actor, turn: Turn) -> dict[str, Any]:
-    """The response once it is over. Raises what its turn failed with: clients act on the status."""
-    await _end_of(actor, turn)
+    """The response once it is over, or as it stands when it waits for approval, which may take hours.
+
+    Raises what its turn failed with: clients act on the status.
+    """
+    await _end_of(actor, turn, or_asking=True)
     kept = await in_tenant(actor.tenant_id, selectors.response_get, actor=actor, turn_id=turn.id)
     if kept.turn.state == TurnState.FAILED:
         raise _failure_of(kept.turn)
     return kept.shown()
 
 
-async def _end_of(actor: Actor, turn: Turn) -> None:
+async def _end_of(actor: Actor, turn: Turn, *, or_asking: bool = False) -> None:
     async with aclosing(turns.follow_turn(actor=actor, turn=turn, after=0)) as records:
-        async for _ in records:
-            pass
+        async for record in records:
+            if or_asking and record is not None and record.type == TurnAwaitingApproval.type:
+                return
 
 
 def _failure_of(turn: Turn) -> SomaError:

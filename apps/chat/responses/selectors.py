@@ -50,7 +50,8 @@ class Kept:
         turn = self.turn
         if turn.state == TurnState.QUEUED:
             return self.frame.response("queued")
-        if turn.state == TurnState.RUNNING:
+        # What waits for approval is not over: it is answered on the page or under /api/v1.
+        if turn.state in (TurnState.RUNNING, TurnState.AWAITING_APPROVAL):
             return self.frame.response("in_progress", self.output)
         failure = Failure(turn.error_code, turn.error_message) if turn.error_code else None
         return self.frame.ended(turn.state, self.output, self.usage, failure)

@@ -1,10 +1,11 @@
 // The chat page: what its buttons do, and what other tabs did.
 
 import { branch, closeEditor, edit, retry } from "./branches.js";
+import { toQuestion } from "./calls.js";
 import { cancel, prefill, stop, submit } from "./composer.js";
-import { actions as sidebarActions } from "./sidebar.js";
+import { refresh, actions as sidebarActions } from "./sidebar.js";
 import { complain, hush, say } from "./tell.js";
-import { earlier, pickUp, redraw, session, toEnd } from "./thread.js";
+import { earlier, pickUp, redraw, session, thread, toEnd } from "./thread.js";
 import { inOrder, listen } from "./turns.js";
 
 async function copy(button) {
@@ -44,6 +45,7 @@ const actions = {
   starter: (button) => prefill(button.textContent),
   stop,
   "to-end": toEnd,
+  "to-question": toQuestion,
 };
 
 document.addEventListener("click", async (event) => {
@@ -67,6 +69,7 @@ async function catchUp() {
   }
 }
 
+thread.addEventListener("asked", () => refresh().catch(complain)); // the list tells which chats wait
 document.addEventListener("visibilitychange", catchUp);
 listen((changed) => changed === session() && catchUp());
 addEventListener("popstate", () => location.reload());

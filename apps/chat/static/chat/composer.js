@@ -24,6 +24,7 @@ export function prefill(text) {
 function showBusy() {
   const busy = openAnswer() !== null;
   const empty = !input.value.trim();
+  document.getElementById("composer-asks").hidden = !openAnswer()?.querySelector(".question");
   composer.querySelector(".stop").hidden = !busy;
   composer.querySelector(".send-now").hidden = !busy || empty;
   composer.querySelector(".send").hidden = busy && empty;
@@ -80,7 +81,7 @@ async function begun(id) {
     choice.parentElement.remove();
   }
   await refresh();
-  const title = document.querySelector("#sessions a[aria-current]")?.textContent.trim();
+  const title = document.querySelector("#sessions a[aria-current] .session-title")?.textContent.trim();
   if (title) showTitle(title);
 }
 

@@ -1,8 +1,10 @@
 // One answer while it is written: follows the turn's rendering, which comes as HTML from the server.
 
+import { parsed } from "./net.js";
+
 /**
  * @param article the answer on the page, with its turn in data-turn
- * @param on {changed(), settled(text), done(article, text not settled before), lost()}
+ * @param on {changed(), calls(fragment), settled(text), done(article, text not settled before, whether a question had the focus), lost()}
  * @returns a function that stops following
  */
 export function follow(article, on) {
@@ -13,6 +15,7 @@ export function follow(article, on) {
 
   source.addEventListener("render", (event) => {
     const { start, html } = JSON.parse(event.data);
+    if (!begun && !html.length) return; // begun anew before its first word
     if (!begun) prose.replaceChildren();
     begun = true;
     for (const text of settled(prose, told, start)) on.settled(text);
@@ -24,15 +27,16 @@ export function follow(article, on) {
     think(article, JSON.parse(event.data));
     on.changed();
   });
+  source.addEventListener("calls", (event) => on.calls(parsed(JSON.parse(event.data).html)));
   source.addEventListener("done", (event) => {
     source.close();
-    const template = document.createElement("template");
-    template.innerHTML = JSON.parse(event.data).html;
-    const whole = template.content.querySelector("article");
+    const whole = parsed(JSON.parse(event.data).html).querySelector("article");
     const rest = [...settled(whole.querySelector(".prose"), told, Infinity)].join(" ");
     keepThought(article, whole);
+    keepOpen(article, whole);
+    const left = article.querySelector(".questions :focus") !== null;
     article.replaceWith(whole);
-    on.done(whole, rest);
+    on.done(whole, rest, left);
   });
   source.addEventListener("error", () => {
     // While it is CONNECTING the browser tries again by itself; CLOSED means that the server refused.
@@ -54,6 +58,14 @@ function think(article, { anew, text }) {
 function keepThought(article, whole) {
   const thought = article.querySelector(".thought");
   if (thought) whole.querySelector(".prose").before(thought);
+}
+
+/** What the reader unfolded stays so. */
+export function keepOpen(old, fresh) {
+  for (const call of old.querySelectorAll(".call:has(> details[open])")) {
+    const details = fresh.querySelector(`.call[data-call="${call.dataset.call}"] details`);
+    if (details) details.open = true;
+  }
 }
 
 function* settled(prose, from, to) {

@@ -44,8 +44,22 @@ export async function send(method, path, body, headers = {}) {
 /** A part of the page, rendered by the server. */
 export async function part(url) {
   const response = await ask(url);
+  return shown(response);
+}
+
+/** Send a form; gives the part of the page that comes back. */
+export async function post(url, form) {
+  return shown(await ask(url, { method: "POST", headers: { "X-CSRFToken": token() }, body: form }));
+}
+
+async function shown(response) {
   if (!response.ok) throw await refusal(response);
+  return parsed(await response.text());
+}
+
+/** HTML of the server's as nodes. */
+export function parsed(html) {
   const template = document.createElement("template");
-  template.innerHTML = await response.text();
+  template.innerHTML = html;
   return template.content;
 }

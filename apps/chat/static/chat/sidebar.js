@@ -126,7 +126,7 @@ async function remove(id, name) {
 async function onChosen(action) {
   const item = chosen;
   const { session: id, archived } = item.dataset;
-  const name = item.querySelector("a").textContent.trim();
+  const name = item.querySelector(".session-title").textContent.trim();
   menu.hidePopover();
   await action(id, action === archive ? archived === "true" : name);
   // The item is another one now: the list was rendered anew.

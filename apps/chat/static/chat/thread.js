@@ -1,6 +1,6 @@
 // The conversation: keeps its end in sight, follows the answer that is being written, brings it up to date.
 
-import { follow } from "./live.js";
+import { follow, keepOpen } from "./live.js";
 import { part } from "./net.js";
 import { complain, say } from "./tell.js";
 
@@ -9,7 +9,10 @@ const scroller = document.getElementById("scroller");
 const toEndButton = document.querySelector(".to-end");
 const PATIENCE = 5; // how often a refused stream is asked for again: servers that roll over answer 502 for a while
 
-/** It hears `busy` whenever an answer begins or ends. */
+/**
+ * It hears `busy` whenever an answer begins, ends, asks or is told; `asked` when questions of approval came or went;
+ * `unasked` when one that had the focus is gone.
+ */
 export const thread = document.getElementById("thread");
 
 export const session = () => main.dataset.session;
@@ -50,7 +53,7 @@ export function pickUp() {
   if (followed?.article !== article) leave();
   thread.dispatchEvent(new Event("busy"));
   if (followed || !article?.dataset.turn) return;
-  followed = { article, stop: follow(article, { changed, settled: say, done, lost }) };
+  followed = { article, stop: follow(article, { changed, calls, settled: say, done, lost }) };
 }
 
 function leave() {
@@ -64,12 +67,20 @@ function changed() {
   if (atEnd) toEnd();
 }
 
-function done(whole, rest) {
+function calls(fresh) {
+  showCalls(followed.article, fresh, { aloud: true });
+  changed();
+}
+
+function done(whole, rest, left) {
   refused = 0;
+  const asked = followed.article.querySelector(".question") !== null;
   leave();
   tellEnd(whole, rest);
   openAnswer()?.classList.remove("waiting");
   pickUp();
+  if (asked) thread.dispatchEvent(new Event("asked"));
+  if (left) thread.dispatchEvent(new Event("unasked"));
   if (atEnd) toEnd();
 }
 
@@ -83,6 +94,31 @@ function lost() {
   refused += 1;
   if (refused < PATIENCE) setTimeout(pickUp, 1000 * refused);
   else complain(new Error("The answer can no longer be followed. Reload the page to see it."));
+}
+
+/** Show calls of tools as they are now. What somebody fills in, or has unfolded, stays as it is. */
+export function showCalls(article, fresh, { aloud = false } = {}) {
+  const before = article.querySelectorAll(".question").length;
+  const news = [];
+  let left = false;
+  for (const item of [...fresh.querySelectorAll("[data-call]")]) {
+    const there = article.querySelector(`[data-call="${item.dataset.call}"]`);
+    if (there?.dataset.mark === item.dataset.mark) continue;
+    if (there) keepOpen(there.parentElement, item.parentNode);
+    left ||= there?.matches(".question:focus-within") ?? false;
+    there?.remove();
+    const list = article.querySelector(item.matches(".question") ? ".questions" : ".calls");
+    const behind = [...list.children].find((other) => other.dataset.call > item.dataset.call);
+    list.insertBefore(item, behind ?? null);
+    news.push(item);
+  }
+  // What is asked must not be talked over by what else goes on.
+  const asks = article.querySelector(".question") !== null;
+  const told = news.filter((item) => !asks || item.matches(".question"));
+  if (aloud && told.length) say(told.map((item) => item.dataset.says).join(" "));
+  thread.dispatchEvent(new Event("busy"));
+  if (article.querySelectorAll(".question").length !== before) thread.dispatchEvent(new Event("asked"));
+  if (left) thread.dispatchEvent(new Event("unasked"));
 }
 
 // -- what is shown ------------------------------------------------------------------------------------------
@@ -150,10 +186,16 @@ function show(fresh) {
 function stays(old, article) {
   const kept = old.cloneNode(true);
   kept.querySelector(".thought")?.remove(); // the server does not keep it
+  for (const open of kept.querySelectorAll(".call > details[open]")) open.open = false;
   if (kept.isEqualNode(article)) return true;
   if (key(old) !== key(article)) return false;
-  if (busy(old) && busy(article)) old.className = article.className;
-  return (busy(old) && busy(article)) || old.matches(".editing");
+  if (busy(old) && busy(article)) {
+    old.className = article.className;
+    showCalls(old, article);
+    return true;
+  }
+  keepOpen(old, article);
+  return old.matches(".editing");
 }
 
 export async function earlier(button) {

@@ -36,6 +36,11 @@ export async function cancelTurn(turn, session) {
   tabs.postMessage(session);
 }
 
+/** A question of approval has its answer. */
+export function answered(session) {
+  tabs.postMessage(session);
+}
+
 /** Make the branch that goes through a message the active one. */
 export async function goTo(message, session) {
   await send("PATCH", `/sessions/${session}`, { active_message_id: message });
