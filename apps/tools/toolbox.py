@@ -13,7 +13,7 @@ from . import registry
 from .answers import AnsweredToolset, Past, ResumedToolset
 from .records import RecordedToolset
 from .tool import Caller, Tool
-from .toolsets import CatalogToolset, GuardedToolset, PolicyToolset, Progress
+from .toolsets import CatalogToolset, GuardedToolset, PolicyToolset, Progress, UnaskingToolset
 
 NOTHING_PAST = Past()
 
@@ -44,3 +44,14 @@ def toolset(
     judged = ValidatedToolset(PolicyToolset(catalog, tools, caller, progress, past))
     resumed = ResumedToolset(judged, past, {name: tool.idempotent for name, tool in tools.items()})
     return RecordedToolset(AnsweredToolset(resumed, past), tools, caller, past)
+
+
+def direct_toolset(tools: Mapping[str, Tool], caller: Caller) -> Toolset:
+    """The tools for a call that no turn makes: as in a run, but nobody can be asked for approval.
+
+    A call that is cancelled while it runs is on record as cut short.
+    """
+    progress = Progress()
+    catalog = GuardedToolset(CatalogToolset(tools, caller, progress), tools, caller)
+    judged = ValidatedToolset(PolicyToolset(catalog, tools, caller, progress, NOTHING_PAST))
+    return RecordedToolset(UnaskingToolset(judged), tools, caller, NOTHING_PAST)

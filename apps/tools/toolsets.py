@@ -111,6 +111,19 @@ def _judge(error: Exception) -> Health:
     return Health.FAILED
 
 
+class UnaskingToolset(WrapperToolset):
+    """Refuses what would need approval: only a turn can wait for it."""
+
+    async def judge(self, call: ToolCall) -> Verdict:
+        verdict = await super().judge(call)
+        if verdict.action is not Action.ASK:
+            return verdict
+        reason = (
+            f"Policy: {verdict.reason} Only a turn can wait for approval: ask an agent that has this tool."
+        )
+        return replace(verdict, action=Action.REFUSE, reason=reason)
+
+
 class PolicyToolset(WrapperToolset):
     """Asks the policy about each call, and keeps each decision."""
 
