@@ -21,9 +21,14 @@ Program = Callable[[Client], Awaitable[T]]
 @asynccontextmanager
 async def connected(url: str, key: str, mode: str, **headers: str) -> AsyncIterator[Client]:
     """A client that has greeted the server."""
-    sent = {"Authorization": f"Bearer {key}", **{name.replace("_", "-"): text for name, text in headers.items()}}
+    sent = {
+        "Authorization": f"Bearer {key}",
+        **{name.replace("_", "-"): text for name, text in headers.items()},
+    }
     async with httpx2.AsyncClient(headers=sent, timeout=60) as http:
-        async with Client(streamable_http_client(f"{url}/mcp", http_client=http), mode=mode, cache=None) as client:
+        async with Client(
+            streamable_http_client(f"{url}/mcp", http_client=http), mode=mode, cache=None
+        ) as client:
             yield client
 
 
