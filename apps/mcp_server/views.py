@@ -51,8 +51,8 @@ async def endpoint(request: ASGIRequest) -> HttpResponseBase:
         actor = _admitted(request)
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])  # there is nothing to be told that was not asked for
-        message = _read(request)
-        return await _answered(request, actor, message)
+        message, body = _read(request)
+        return await _answered(request, actor, message, body)
     except SomaError as error:
         return refusals.of_error(error, message.get("id") if isinstance(message, dict) else None)
     except (*DATABASE_AWAY, *valkey.ERRORS) as error:
@@ -72,8 +72,8 @@ def _admitted(request: ASGIRequest) -> Actor:
     return actor
 
 
-def _read(request: ASGIRequest) -> Any:
-    """The body as JSON. What is sent on is written anew, so that nobody reads it otherwise than we."""
+def _read(request: ASGIRequest) -> tuple[Any, bytes]:
+    """The body as JSON, and that written anew: so nobody reads it otherwise than we."""
     try:
         body = request.body
     except RequestDataTooBig as error:
@@ -81,9 +81,10 @@ def _read(request: ASGIRequest) -> Any:
     if len(body) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
         raise _too_large()  # its length was not announced
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        sentence = "The body is not JSON that can be read."
+        message = orjson.loads(body)
+        return message, orjson.dumps(message)
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError) as error:
+        sentence = "The body is not JSON that can be read, or too deep."
         raise SomaError(Kind.INVALID, refusals.MALFORMED, sentence, field="body") from error
 
 
@@ -92,7 +93,7 @@ def _too_large() -> SomaError:
     return SomaError(Kind.TOO_LARGE, "body_too_large", f"A request's body holds at most {most} bytes.")
 
 
-async def _answered(request: ASGIRequest, actor: Actor, message: Any) -> HttpResponseBase:
+async def _answered(request: ASGIRequest, actor: Actor, message: Any, body: bytes) -> HttpResponseBase:
     method = _method(message)
     structlog.contextvars.bind_contextvars(mcp_method=method[:64])
     if method in _WRITING:
@@ -111,7 +112,7 @@ async def _answered(request: ASGIRequest, actor: Actor, message: Any) -> HttpRes
         _idempotency(request, message) if method == CALL else None,
     )
     application = server.application(asked, streams=method == CALL)
-    response = await bridge.answered(application, request, orjson.dumps(message))
+    response = await bridge.answered(application, request, body)
     if method == INITIALIZE and response.status_code == HTTPStatus.OK:
         # Nothing is kept under it. It tells clients apart that number their requests alike.
         response[SESSION_HEADER] = uuid4().hex
@@ -123,14 +124,19 @@ def _method(message: Any) -> str:
     method = message.get("method") if isinstance(message, dict) else None
     if not isinstance(method, str):
         return ""
+    if "id" in message and not _is_id(message["id"]):
+        raise invalid("body.id", "A request's id is text or a whole number.")
     if method == CANCELLED and not isinstance(message.get("params"), Mapping):
         raise invalid("body.params", "A cancellation names the request that it is about.")
     return method
 
 
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool)
+
+
 def _of_session(session: str, message_id: Any) -> RequestOfSession | None:
-    known = isinstance(message_id, str | int) and not isinstance(message_id, bool)
-    if not session or not known or len(str(message_id)) > _LONGEST_ID:
+    if not session or not _is_id(message_id) or len(str(message_id)) > _LONGEST_ID:
         return None
     return RequestOfSession(session, str(message_id))
 

@@ -19,7 +19,10 @@ class OwnOrigin(OriginValidator):  # type: ignore[misc]
         super().__init__(application, [settings.PUBLIC_URL, *settings.ALLOWED_HOSTS])
 
     def valid_origin(self, parsed_origin: Any) -> bool:
-        return parsed_origin is None or bool(self.validate_origin(parsed_origin))
+        try:
+            return parsed_origin is None or bool(self.validate_origin(parsed_origin))
+        except ValueError:  # its port is none
+            return False
 
 
 def is_own(origin: str | None) -> bool:

@@ -25,11 +25,11 @@ async def connected(url: str, key: str, mode: str, **headers: str) -> AsyncItera
         "Authorization": f"Bearer {key}",
         **{name.replace("_", "-"): text for name, text in headers.items()},
     }
-    async with httpx2.AsyncClient(headers=sent, timeout=60) as http:
-        async with Client(
-            streamable_http_client(f"{url}/mcp", http_client=http), mode=mode, cache=None
-        ) as client:
-            yield client
+    async with (
+        httpx2.AsyncClient(headers=sent, timeout=60) as http,
+        Client(streamable_http_client(f"{url}/mcp", http_client=http), mode=mode, cache=None) as client,
+    ):
+        yield client
 
 
 def run(program: Program[T], url: str, key: str, mode: str, **headers: str) -> T:

@@ -109,7 +109,8 @@ def test_a_browsers_sign_in_counts_for_nothing(gateway):
 def test_pages_of_other_sites_are_refused(send, gateway):
     for origin in ("https://evil.example", "null", "http://", "http://[", "https://evil.example:99999"):
         answer = send(message("tools/list"), Origin=origin)
-        assert (answer.status_code, answer.json()["error"]["data"]["code"]) == (403, "origin_refused"), origin
+        assert answer.status_code == 403, (origin, answer.text)
+        assert answer.json()["error"]["data"]["code"] == "origin_refused"
     assert send(message("tools/list"), Origin=gateway.url).status_code == 200
 
 
@@ -121,7 +122,9 @@ def test_a_key_that_only_reads_hears_what_it_lacks(send, gateway):
     refused = send(call("calculator", 8, expression="1"), Authorization=reading)
     assert (refused.status_code, refused.json()["id"]) == (403, 8)
     assert 'error="insufficient_scope", scope="write"' in refused.headers["WWW-Authenticate"]
-    twice = b'{"jsonrpc":"2.0","id":1,"method":"tools/list","method":"tools/call","params":{"name":"calculator","arguments":{"expression":"1"}}}'
+    twice = (
+        json.dumps(call("calculator", expression="1")).replace("{", '{"method": "tools/list", ', 1).encode()
+    )
     assert send(twice, Authorization=reading).status_code == 403
 
 
@@ -171,22 +174,27 @@ def test_a_call_of_another_shape_is_refused(send, params):
     assert result_of(send(message("tools/call", params)))["error"]["code"] == -32602
 
 
-def test_hostile_arguments_come_to_nothing(send):
+def nested(depth: int) -> Any:
     deep: Any = 1
-    for _ in range(200):
+    for _ in range(depth):
         deep = {"a": deep}
+    return deep
+
+
+def test_hostile_arguments_come_to_nothing(send):
     for arguments in (
         {"expression": "9**9**9**9"},
         {"expression": "__import__('os').system('id')"},
         {"expression": "1\x00"},
         {"expression": "1" * 100_000},
-        {"expression": deep},
+        {"expression": nested(100)},
         {"expression": "1", "__proto__": {}},
-        {"expression": 10**400},
     ):
         answer = result_of(send(call("calculator", **arguments)))
         assert answer["result"]["isError"], arguments
         assert "Traceback" not in answer["result"]["content"][0]["text"]
+    for expression in (10**400, nested(200), nested(900)):
+        assert send(call("calculator", expression=expression)).status_code == 400
     private = result_of(send(call("http_fetch", url="http://169.254.169.254/latest/meta-data/")))
     assert private["result"]["isError"]
 
@@ -209,7 +217,13 @@ def test_a_body_has_a_largest_size(send, gateway, key):
 
 
 def test_an_unknown_version_hears_of_those_that_are_known(send):
-    answer = send(message("tools/list"), MCP_Protocol_Version="1999-01-01")
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "1999-01-01",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    answer = send(
+        message("tools/list", {"_meta": meta}), MCP_Protocol_Version="1999-01-01", Mcp_Method="tools/list"
+    )
     assert answer.status_code == 400
     assert "2026-07-28" in json.dumps(answer.json())
     greeted = send(

@@ -207,9 +207,10 @@ def test_who_gives_up_stops_the_turn(gateway, key, mode, turn_of):
         await begun.wait()
         asking.cancel()
         await asyncio.wait({asking})
+        turn_id = await asyncio.to_thread(newest_turn, gateway, key)
+        return await asyncio.to_thread(turn_of, turn_id, "cancelled")
 
-    run(program, gateway.url, key, mode)
-    assert turn_of(newest_turn(gateway, key), "cancelled")["output"].startswith("word")
+    assert run(program, gateway.url, key, mode)["output"].startswith("word")
 
 
 def test_what_waits_for_approval_says_where_to_answer(gateway, key, mode, turn_of):
