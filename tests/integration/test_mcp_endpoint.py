@@ -1,8 +1,10 @@
-"""A server that is being stopped sends those elsewhere who want something that lasts."""
+"""What ``/mcp`` costs a gateway that nobody asks, and what it says while one is being stopped."""
 
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from somaagent.web import stopping
 from somaagent.web.lanes import Gateway
 from somaagent.web.lifespan import Lifespan
+from tests.stack import PROJECT_ROOT, RunningStack, foreign_environment
 
 
 @pytest.fixture(autouse=True)
@@ -56,3 +59,19 @@ async def test_a_server_that_stops_says_when_to_come_again():
     status, headers, facts = await asked()
     assert (status, facts["error"]["data"]) == (503, {"code": "stopping"})
     assert int(headers[b"Retry-After"]) > 0
+
+
+def test_a_gateway_boots_without_the_sdk(stack: RunningStack):
+    code = (
+        "import sys, somaagent.asgi, somaagent.urls;"
+        "print([name for name in sys.modules if name.partition('.')[0] in ('mcp', 'mcp_types', 'starlette')])"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT_ROOT,
+        env=foreign_environment() | stack.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.splitlines()[-1] == "[]"
