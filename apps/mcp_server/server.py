@@ -175,5 +175,5 @@ def _note(name: str, answer: Answer | None, seconds: float) -> None:
     """None: there was no answer, since its client went, or the protocol refused the call."""
     outcome = answer.outcome if answer else "not_answered"
     kind = "agent" if name.startswith(catalogue.ASK) else "tool"
-    metrics.MCP_CALLS.labels(kind=kind, outcome="failed" if answer and answer.failed else outcome).inc()
+    metrics.MCP_SERVED.labels(kind=kind, outcome="failed" if answer and answer.failed else outcome).inc()
     logger.info("mcp.called", tool=name[:80], outcome=outcome, seconds=round(seconds, 3))
