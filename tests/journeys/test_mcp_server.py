@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import requests
 from mcp.shared.exceptions import MCPError
 
-from tests.journeys.gateway import another_gateway
+from tests.journeys.gateway import another_gateway, running_worker
 from tests.journeys.mcp_program import HANDSHAKE, MODERN, all_tools, connected, run
 from tests.journeys.openai_program import another_tenant, key_that_only_reads
 
@@ -30,7 +32,7 @@ def fresh(gateway) -> None:
 
 
 @pytest.fixture
-def turn_of(gateway, key) -> Callable[[str], dict[str, Any]]:
+def turn_of(gateway, key) -> Callable[[str, str], dict[str, Any]]:
     """A turn, once it is in a state."""
 
     def wait(turn_id: str, state: str) -> dict[str, Any]:
@@ -84,6 +86,25 @@ def agent_with_tools(gateway: Any, slug: str, *tools: str) -> None:
             Agent.objects.filter(id=agent.id).update(tools=list(tools))
 
     gateway.in_database(make)
+
+
+def key_among_agents(many: int, model_url: str) -> str:
+    """A key of an organisation with so many agents."""
+    from apps.sessions import services  # noqa: PLC0415 - Django is not configured before
+    from somaagent.tenancy.scope import tenant_scope  # noqa: PLC0415 - as above
+    from tests import factories  # noqa: PLC0415 - as above
+
+    crowd = factories.organisation("crowd", model_url=model_url)
+    with tenant_scope(crowd.tenant.id):
+        for number in range(many):
+            services.agent_ensure(
+                tenant_id=crowd.tenant.id,
+                slug=f"many-{number:03}",
+                name="One of many",
+                instructions="",
+                model_profile=crowd.agent.model_profile,
+            )
+    return factories.key_of(crowd.owner)
 
 
 def test_agents_and_tools_are_listed_with_what_they_are(gateway, key, mode):
@@ -293,9 +314,8 @@ def test_a_revoked_key_is_refused_at_once(gateway, mode):
     asyncio.run(program())
 
 
-def test_pages_of_many_agents_leave_nothing_out(gateway, key, mode):
-    for number in range(103):
-        agent_with_tools(gateway, f"many-{number:03}")
+def test_pages_of_many_agents_leave_nothing_out(gateway, mode):
+    key = gateway.in_database(lambda: key_among_agents(103, gateway.model.base_url))
     tools = run(all_tools, gateway.url, key, mode)
     assert {f"ask_many-{number:03}" for number in range(103)} < tools.keys()
     assert "calculator" in tools
@@ -316,3 +336,25 @@ def test_two_gateways_answer_in_turn(gateway, stack, key, mode, tmp_path):
                     session = answer.structured_content["session_id"]
 
         asyncio.run(program())
+
+
+def test_a_gateway_that_is_stopped_hangs_up_and_cancels_nothing(gateway, stack, key, mode, turn_of, tmp_path):
+    words = " ".join(f"w{number}" for number in range(60))
+
+    begun = threading.Event()
+
+    async def listen(progress: float, total: float | None, message: str | None) -> None:
+        begun.set()
+
+    async def program(client):
+        asked = {"input": f"slow 0.1: {words}"}
+        with pytest.raises(MCPError, match="ended without a response"):
+            await client.call_tool("ask_assistant", asked, progress_callback=listen)
+
+    (tmp_path / "worker").mkdir()
+    with ThreadPoolExecutor(1) as thread, running_worker(stack, tmp_path / "worker"):
+        with another_gateway(gateway, stack, tmp_path) as elsewhere:
+            asking = thread.submit(run, program, elsewhere, key, mode)
+            assert begun.wait(30)
+        asking.result()
+        assert turn_of(newest_turn(gateway, key), "completed")["output"] == words

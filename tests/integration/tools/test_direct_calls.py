@@ -36,6 +36,7 @@ def on_record(acme: Organisation) -> ToolCallRecord:
 
 
 def effect_of(acme: Organisation, record: ToolCallRecord) -> str:
+    assert record.decision_id is not None
     with tenant_scope(acme.tenant.id):
         return ToolDecision.objects.get(id=record.decision_id).effect
 
