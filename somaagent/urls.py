@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path
 
+from apps.chat.mcp.views import endpoint as mcp
 from somaagent.api import api, openai_api
 from somaagent.observability.metrics import view as metrics
 from somaagent.web import fallback, health
@@ -13,6 +14,7 @@ urlpatterns = [
     path("api/v1/", api.urls),
     path("v1/health", health.health),
     path("v1/", openai_api.urls),
+    path("mcp", mcp),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", metrics),

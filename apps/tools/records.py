@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import hashlib
 import time
@@ -28,6 +29,7 @@ from .tool import Caller, Tool, TooSlow
 
 _LONGEST_TEXT = 4_000
 _DEPTH = 8
+_CUT_SHORT = "Its caller went away while it ran; it may have taken effect."
 
 
 async def decision_keep(question: Question, decision: Decision, call_id: str) -> None:
@@ -74,6 +76,11 @@ class RecordedToolset(WrapperToolset):
             result = ToolResult(error.message, Outcome.TIMED_OUT)
         except SomaError as error:
             result = ToolResult(error.message, Outcome.FAILED)
+        except asyncio.CancelledError:
+            # Of a turn's call its row tells how far it was; this one has none.
+            if self._caller.turn_id is None:
+                await self._keep(call, ToolResult(_CUT_SHORT, Outcome.CUT_SHORT), started_at=started_at)
+            raise
         seconds = time.monotonic() - began
         metrics.TOOL_SECONDS.labels(tool=call.name).observe(seconds)
         await self._keep(call, result, started_at=started_at, seconds=seconds)

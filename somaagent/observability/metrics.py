@@ -83,6 +83,11 @@ COMPACTIONS = Counter(
 )
 TOOL_CALLS = Counter("soma_tool_calls_total", "Calls of tools that ended, by how.", ["tool", "outcome"])
 TOOL_SECONDS = Histogram("soma_tool_seconds", "How long calls of tools ran.", ["tool"], buckets=_LONG)
+MCP_SERVED = Counter(
+    "soma_mcp_served_total",
+    "Calls by clients of MCP, of agents or tools, by what came of them.",
+    ["kind", "outcome"],
+)
 TOOL_APPROVALS = Counter(
     "soma_tool_approvals_total", "Questions whether a call may run, by their answer.", ["answer"]
 )

@@ -13,7 +13,7 @@ from somaagent.problems import problem
 
 from . import openai_errors
 
-PROGRAMS = ("/api/", "/v1/", "/healthz", "/readyz", "/metrics")
+PROGRAMS = ("/api/", "/v1/", "/healthz", "/readyz", "/metrics", "/mcp")
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
