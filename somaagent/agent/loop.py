@@ -175,7 +175,7 @@ class _Run:
             return
         if not step.begun:
             step.calls = with_own_ids(step.calls, step.number, self.call_ids)
-            self.call_ids.update(call.id for call in step.calls)
+        self.call_ids.update(call.id for call in step.calls)
         calls = StepCalls(
             self.toolset,
             self.deadline,

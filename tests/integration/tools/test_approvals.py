@@ -149,6 +149,14 @@ def test_changed_arguments_are_checked_run_and_told_to_the_model(acme, post: Pos
     assert (record.arguments, record.edited) == ({"to": "Grace"}, True)
 
 
+def test_each_step_may_ask(acme, post: Post):
+    turn = asked(acme, f"{calls(SEND)}\nthen {calls(('send', {'to': 'Bob'}))}\nthen say: done")
+    for _ in range(2):
+        assert turn.state == TurnState.AWAITING_APPROVAL
+        turn = answered(acme, turn, Given(question(acme, turn).call_id, approve=True))
+    assert (turn.state, turn.output_message.text, post.sent) == (TurnState.COMPLETED, "done", ["Ada", "Bob"])
+
+
 def test_all_questions_must_be_answered_and_an_answer_stands(acme, post: Post):
     turn = asked(acme, calls(SEND, ("send", {"to": "Bob"})))
     with tenant_scope(acme.tenant.id):

@@ -113,6 +113,15 @@ async def test_a_run_stops_at_a_call_that_somebody_must_approve_and_goes_on_with
     assert len(await bench.requests()) == 2  # the model was not asked for the same step again
 
 
+async def test_the_next_step_of_a_run_that_was_taken_up_does_not_repeat_its_ids(bench: Bench):
+    told = f"{calls(DELETE)}\nthen {calls(DELETE)}"
+    [first] = [event for event in await events_of(bench, told, Office()) if isinstance(event, StepAnswered)]
+    [call] = first.message.tool_calls
+    resumed = await events_of(bench, told, Office(agreed=[call.id]), begun=Begun(first))
+    [question] = [event for event in resumed if isinstance(event, ApprovalRequired)]
+    assert (question.step, question.call.id == call.id) == (2, False)
+
+
 async def test_what_is_not_answered_yet_is_asked_again(bench: Bench):
     told = calls(DELETE, DELETE)
     paused = await events_of(bench, told, Office())
