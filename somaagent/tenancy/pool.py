@@ -2,7 +2,7 @@
 
 ``tenant_transaction`` is to coroutines what ``scope.tenant_scope`` is to threads. What it yields is psycopg's
 own connection: ``await connection.execute("SELECT … WHERE id = %s", [id])``. Name the columns that are read
-(never ``*``): statements are prepared from their second use on, and one whose columns change fails.
+(never ``*``): batches are prepared, and a statement whose columns change fails.
 
 Not psycopg_pool's: its tasks take a cancellation for a failed attempt to connect and work on, so that a loop
 that ends meanwhile waits for them for ever, and a checkout costs several times as much (docs/adr/0007).
@@ -31,8 +31,6 @@ MAX_CONNECTIONS = 8
 WAIT_SECONDS = 5.0
 # A server's process grows with what its connection has seen.
 MAX_AGE_SECONDS = 3600.0
-# Uses of a statement before the server keeps it.
-_PREPARED_AFTER = 1
 # What Django adds for its own cursors.
 _DJANGO_ONLY = ("cursor_factory", "context")
 
@@ -177,4 +175,6 @@ def _parameters() -> dict[str, Any]:
     parameters = dict(connections["default"].get_connection_params())
     for name in _DJANGO_ONLY:
         parameters.pop(name, None)
-    return parameters | {"autocommit": True, "prepare_threshold": _PREPARED_AFTER}
+    # psycopg prepares nothing on them: after a ROLLBACK it deallocates all that a session has prepared, and
+    # what a batch prepared would be gone with it.
+    return parameters | {"autocommit": True, "prepare_threshold": None}

@@ -153,3 +153,17 @@ async def test_a_server_that_hangs_up_is_away(acme: Organisation, stack: Running
     with pytest.raises(DATABASE_AWAY):
         await perform(acme.tenant.id, slow([]))
     assert await name_of(acme) == "Acme"
+
+
+async def test_what_is_prepared_outlives_a_rollback(acme: Organisation):
+    """psycopg deallocates all statements of a session after one, if it has prepared some of its own."""
+    facts = {"id": acme.tenant.id}
+    for _ in range(3):
+        async with pool.tenant_transaction(acme.tenant.id) as connection:
+            await connection.execute("SELECT slug FROM tenancy_tenant WHERE id = %s", [acme.tenant.id])
+    assert (await name_of(acme))[:4] == "Acme"
+    with pytest.raises(ZeroDivisionError):
+        async with pool.tenant_transaction(acme.tenant.id) as connection:
+            await connection.batch([(NAME, facts)])
+            raise ZeroDivisionError
+    assert (await name_of(acme))[:4] == "Acme"
