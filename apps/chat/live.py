@@ -25,7 +25,7 @@ import structlog
 from django.template.loader import render_to_string
 
 from somaagent import valkey
-from somaagent.agent.events import ReasoningDelta, TextDelta, TurnAwaitingApproval, TurnStarted
+from somaagent.agent.events import ReasoningDelta, TextDelta, TurnStarted
 from somaagent.agent.step_events import ApprovalAnswered, ApprovalRequired, ToolFinished, ToolStarted
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.models import Scope
@@ -43,10 +43,7 @@ REST_PER_WORK = 4
 # More than this takes milliseconds, and is rendered beside the event loop.
 RENDERED_IN_LOOP = 1_500
 RETRY = b"retry: 1000\n\n"
-_OF_CALLS = frozenset(
-    event.type
-    for event in (ApprovalRequired, ApprovalAnswered, ToolStarted, ToolFinished, TurnAwaitingApproval)
-)
+_OF_CALLS = frozenset(event.type for event in (ApprovalRequired, ApprovalAnswered, ToolStarted, ToolFinished))
 
 
 async def stream(

@@ -273,7 +273,12 @@ class Cancelled:
 
 def turn_cancel(*, actor: Actor, turn_id: UUID) -> Script[Cancelled]:
     """Ask a turn to stop. One that nobody took yet is cancelled at once; a running one by its host."""
-    waiting, running = yield statements.stop(user_id=actor.user_id, turn_id=turn_id)
+    turn = yield from _turn_of(actor, turn_id)
+    # First the session: what is submitted in the same moment waits for this turn, and must be found here.
+    _, waiting, running = yield [
+        sessions.session_held(turn.session_id),
+        *statements.stop(user_id=actor.user_id, turn_id=turn_id),
+    ]
     stopped = waiting or running
     if not stopped:
         return Cancelled((yield from _turn_of(actor, turn_id)))

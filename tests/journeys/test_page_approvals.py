@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import requests
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Browser, Locator, Route, expect
 
 from tests.journeys.gateway import Gateway
 from tests.journeys.house import SUM, TIME, House, calls, house
 from tests.journeys.page import Visitor, visiting
 
+ANSWERS = "**/turns/*/calls/"
 ASKED = "The answer waits for your approval."
 
 
@@ -39,6 +42,17 @@ def asked(somebody: Visitor, *wanted: tuple[str, object]) -> Locator:
 
 def call(somebody: Visitor, tool: str) -> Locator:
     return somebody.answers.last.locator(".call", has=somebody.page.locator("summary code", has_text=tool))
+
+
+def just_before(somebody: Visitor, happens: Callable[[], object]) -> None:
+    """It happens while the answer that somebody gives on the page is on its way."""
+
+    def meanwhile(route: Route) -> None:
+        if route.request.method == "POST":
+            happens()
+        route.continue_()
+
+    somebody.page.route(ANSWERS, meanwhile)
 
 
 def test_a_call_is_approved_and_its_result_is_there_to_be_unfolded(visitor):
@@ -167,7 +181,7 @@ def test_who_comes_too_late_is_told_and_sees_the_answer(visitor, gateway, home):
     bearer = {"Authorization": f"Bearer {home.owner.api_key}"}
     first = requests.get(address, headers=bearer, timeout=10).json()["items"][0]
     answer = {"calls": [{"call_id": first["call_id"], "decision": "deny", "reason": "no"}]}
-    requests.post(address, json=answer, headers=bearer, timeout=10).raise_for_status()
+    just_before(visitor, lambda: requests.post(address, json=answer, headers=bearer, timeout=10))
     card.first.get_by_role("button", name="Approve").click()
     expect(visitor.page.locator("#problem")).to_contain_text("is denied")
     expect(card).to_have_count(1)
@@ -180,20 +194,24 @@ def test_who_comes_too_late_is_told_and_sees_the_answer(visitor, gateway, home):
 
 
 def test_a_question_that_is_over_or_not_theirs_to_answer_says_so(visitor, gateway, home):
+    page = visitor.page
     card = asked(visitor)
+    just_before(visitor, lambda: gateway.in_database(lambda: let_expire(home)))
+    card.get_by_role("button", name="Approve").click()
+    expect(page.locator("#problem")).to_contain_text("is expired")
+    expect(card).to_have_count(0)
+    expect(call(visitor, "current_time")).to_contain_text("Not approved in time")
+    page.get_by_role("button", name="Stop the answer").click()
+    visitor.answered()
+
+    asked(visitor)
+    page.unroute(ANSWERS)
     gateway.in_database(lambda: set_role(home, "viewer"))
     card.get_by_role("button", name="Approve").click()
     expect(card.get_by_role("alert")).to_contain_text("write")
-    visitor.page.reload()
+    page.reload()
     expect(card).to_contain_text("Somebody who may write has to answer.")
     expect(card.get_by_role("button")).to_have_count(0)
-    gateway.in_database(lambda: set_role(home, "member"))
-    visitor.page.reload()
-    gateway.in_database(lambda: let_expire(home))
-    card.get_by_role("button", name="Approve").click()
-    expect(visitor.page.locator("#problem")).to_contain_text("is expired")
-    expect(card).to_have_count(0)
-    expect(call(visitor, "current_time")).to_contain_text("Not approved in time")
     visitor.complaints.clear()
 
 
