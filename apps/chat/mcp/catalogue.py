@@ -10,7 +10,7 @@ from uuid import UUID
 
 from apps.sessions import selectors as sessions
 from apps.tools import toolbox
-from apps.tools.tool import Tool
+from apps.tools.tool import NAME, Tool
 from somaagent.errors import invalid
 from somaagent.tenancy.scope import in_tenant
 
@@ -54,7 +54,10 @@ async def page(*, tenant_id: UUID, cursor: str | None) -> Page:
 
 
 async def tool_named(*, tenant_id: UUID, name: str) -> Tool | None:
-    return None if name.startswith(ASK) else (await toolbox.tools_of(tenant_id)).get(name)
+    """The tool of that name. A name that none can have, and could be read as a pattern, is none's."""
+    if name.startswith(ASK) or not NAME.fullmatch(name):
+        return None
+    return (await toolbox.tools_named(tenant_id, [name])).get(name)
 
 
 async def agent_named(*, tenant_id: UUID, name: str) -> Agent | None:
