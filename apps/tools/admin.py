@@ -2,4 +2,5 @@
 
 from __future__ import annotations
 
-from .mcp import admin as mcp  # noqa: F401 it registers itself
+from . import record_admin  # noqa: F401 it registers itself
+from .mcp import admin as mcp  # noqa: F401 as above

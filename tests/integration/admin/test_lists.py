@@ -20,6 +20,7 @@ from apps.chat.webhooks.models import every_event
 from apps.chat.webhooks.services import webhook_create
 from apps.tools.mcp.models import McpServer
 from apps.tools.mcp.services import mcp_token_put
+from apps.tools.models import ToolCallRecord, ToolDecision
 from somaagent.agent.messages import ModelMessage, Usage
 from somaagent.agent.step_events import StepCompleted
 from somaagent.tenancy.scope import tenant_scope
@@ -44,6 +45,8 @@ MODELS = [
     "ScheduleRun",
     "McpServer",
     "McpToken",
+    "ToolDecision",
+    "ToolCallRecord",
 ]
 
 
@@ -83,6 +86,25 @@ def populate(acme, rows):
                 tenant_id=acme.tenant.id, slug=slug, name=slug, url="https://mcp.example.org/mcp"
             )
             mcp_token_put(server=server, refresh_token=f"token-of-{slug}")
+            decided_and_called(member, turn, f"somebody{number}")
+
+
+def decided_and_called(member, turn, tool):
+    whose = {"tenant_id": member.tenant_id, "user_id": member.user_id, "turn_id": turn.id}
+    of = {"session_id": turn.session_id, "call_id": "call_1", "tool": tool, "source": "built_in"}
+    decision = ToolDecision.objects.create(
+        **whose, **of, input={"arguments": {"q": "question"}}, effect="require_approval", reason="It asks."
+    )
+    ToolCallRecord.objects.create(
+        **whose,
+        **of,
+        arguments={"q": "question"},
+        decision_id=decision.id,
+        answer="approved",
+        answered_by=member.user_id,
+        outcome="ok",
+        seconds=0.25,
+    )
 
 
 @pytest.mark.parametrize("name", MODELS)
