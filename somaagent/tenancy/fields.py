@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 
 import uuid_utils.compat
 from django.db import models
@@ -11,6 +12,12 @@ from django.db import models
 def uuid7() -> uuid.UUID:
     """A new UUIDv7 (RFC 9562): sorts by the millisecond in which it was made."""
     return uuid_utils.compat.uuid7()
+
+
+def first_id(moment: datetime) -> uuid.UUID:
+    """The least UUIDv7 of a millisecond: rows that were made from then on have greater ids, or this one."""
+    version, variant = 0x7 << 76, 0x2 << 62
+    return uuid.UUID(int=int(moment.timestamp() * 1000) << 80 | version | variant)
 
 
 def storable(text: str) -> str:

@@ -76,7 +76,21 @@ def embedded(directory: Path) -> EmbeddedEngine:
 
 async def probe() -> None:
     """Raises ``PolicyError`` where the engine does not answer, or not sensibly: for health."""
-    facts: dict[str, Any] = {
+    await policy_of()
+    approver = {"id": str(UUID(int=1)), "role": "viewer"}
+    answers.permission((await _ask(None, APPROVAL, {**_probing(), "approver": approver})).value)
+
+
+async def policy_of(engine: Engine | None = None) -> str:
+    """Which policy the engine decides by, ours where none is given. Raises ``PolicyError`` as ``probe`` does."""
+    answer = await _ask(engine, DECISION, _probing())
+    answers.decision(answer.value)
+    return answer.policy
+
+
+def _probing() -> dict[str, Any]:
+    """A member's call of a tool of low risk."""
+    return {
         "tenant": str(UUID(int=0)),
         "user": {"id": str(UUID(int=0)), "role": "member"},
         "agent": None,
@@ -93,9 +107,6 @@ async def probe() -> None:
         "budget": {"calls": 0, "input": 0, "cached": 0, "output": 0, "reasoning": 0, "cost": None},
         "approval": None,
     }
-    answers.decision((await _ask(None, DECISION, facts)).value)
-    approver = {"id": str(UUID(int=1)), "role": "viewer"}
-    answers.permission((await _ask(None, APPROVAL, {**facts, "approver": approver})).value)
 
 
 async def _judged(engine: Engine | None, data: Mapping[str, Any]) -> tuple[Decision, PolicyError | None]:
