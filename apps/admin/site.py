@@ -13,6 +13,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
+from django.urls import path, reverse
 from django.template.response import TemplateResponse
 from django.templatetags.static import static
 from unfold.sites import UnfoldAdminSite
@@ -22,6 +23,7 @@ from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.scope import tenant_scope
 
 from .selectors import dashboard
+from .tools import tools_page
 
 View = Callable[..., HttpResponseBase]
 # The page's accent, in the shades that Unfold asks for: the hue stays, lightness goes from 97 % to 25 %.
@@ -31,9 +33,11 @@ PRIMARY = {
     for shade, lightness in (SHADES | {"900": 33, "950": 25}).items()
 }
 
+SEES_TOOLS = "tools.view_toolcallrecord"
+
 
 class OperatorsSite(UnfoldAdminSite):  # type: ignore[misc]  # Unfold has no types
-    """Unfold's site with three things changed: who gets in, what they see, and the first page."""
+    """Unfold's site with changes: who gets in, what they see, the first page, and a page of tools."""
 
     index_title = "Overview"
     index_template = "platform_admin/index.html"
@@ -69,10 +73,37 @@ class OperatorsSite(UnfoldAdminSite):  # type: ignore[misc]  # Unfold has no typ
             "site_favicons": [{"rel": "icon", "type": "image/svg+xml", "href": mark}],
         }
 
+    def get_urls(self) -> list[Any]:
+        return [path("tools/overview/", self.admin_view(self.tools), name="tools"), *super().get_urls()]
+
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[dict[str, Any]]:
+        """With the page of tools first among the lists of the record, for those who may see these."""
+        found: list[dict[str, Any]] = super().get_app_list(request, app_label)
+        for app in found:
+            if app["app_label"] == "tools" and request.user.has_perm(SEES_TOOLS):
+                app["models"].insert(0, _entry("Tools and policy", "Overview", reverse("admin:tools")))
+        return found
+
+    def tools(self, request: HttpRequest) -> TemplateResponse:
+        """All tools of the operator's tenant, its MCP servers, and the policy."""
+        if not request.user.has_perm(SEES_TOOLS):
+            raise PermissionDenied
+        actor = _actor_of(request)
+        shown = tools_page(tenant_id=actor.tenant_id) if actor else None
+        context = {**self.each_context(request), "title": "Tools and policy", "page": shown}
+        return TemplateResponse(request, "platform_admin/tools.html", context)
+
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         shown = dashboard() if _actor_of(request) else None
         response: TemplateResponse = super().index(request, {**(extra_context or {}), "dashboard": shown})
         return response
+
+
+def _entry(name: str, object_name: str, url: str) -> dict[str, Any]:
+    """One of Django's app list that is no model."""
+    perms = {"add": False, "change": False, "delete": False, "view": True}
+    shown = {"name": name, "object_name": object_name, "perms": perms, "admin_url": url}
+    return {**shown, "model": None, "add_url": None, "view_only": True}
 
 
 def _actor_of(request: HttpRequest) -> Actor | None:

@@ -10,9 +10,8 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from somaagent.tenancy.admin import ReadOnlyAdmin, TenantOwnedAdmin
-from somaagent.tenancy.admin_forms import TenantOwnedForm
 
-from .admin_forms import ModelProfileForm
+from .admin_forms import AgentForm, ModelProfileForm
 from .models import PRICES, Agent, Message, ModelProfile, Session
 
 WHAT = "A way to reach a model: any server that speaks the OpenAI or the Anthropic protocol, your own too."
@@ -125,14 +124,9 @@ class ModelProfileAdmin(TenantOwnedAdmin):
         return count
 
 
-class AgentForm(TenantOwnedForm):
-    def _get_validation_exclusions(self) -> set[str]:
-        # A new default takes the place of the old one (see ``AgentAdmin.save_model``): two are no error here.
-        return super()._get_validation_exclusions() | {"is_default"}
-
-
-@admin.register(Agent)
 class AgentAdmin(TenantOwnedAdmin):
+    """Who answers. ``apps.admin`` registers it, which knows what tools there are."""
+
     form = AgentForm
     list_display = ("name", "slug", "model_profile", "is_default", "created_at")
     list_filter = ("is_default", ("model_profile", admin.RelatedOnlyFieldListFilter))
@@ -140,7 +134,7 @@ class AgentAdmin(TenantOwnedAdmin):
     search_fields = ("name", "slug", "instructions")
     prepopulated_fields = {"slug": ("name",)}
     autocomplete_fields = ("model_profile",)
-    fields = (("name", "slug"), "instructions", "model_profile", "is_default")
+    fields = (("name", "slug"), "instructions", "model_profile", "tools", "is_default")
 
     def save_model(self, request: HttpRequest, obj: Agent, form: Any, change: bool) -> None:
         if obj.is_default:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django import forms
 from django.conf import settings
 
+from unfold.widgets import UnfoldAdminTextareaWidget
+
 from somaagent.tenancy.admin_forms import TenantOwnedForm
 from somaagent.tenancy.sealed_forms import removal_field, sealed_field, tell_whether_set
 
 from . import keys
-from .models import ModelProfile
+from .models import Agent, ModelProfile
+
+TOOL_PATTERN = re.compile(r"[A-Za-z0-9_*-]{1,64}")
+MOST_TOOLS = 200
 
 
 class ModelProfileForm(TenantOwnedForm):
@@ -51,3 +57,44 @@ class ModelProfileForm(TenantOwnedForm):
             self.instance.encrypted_key = keys.sealed(self.instance, typed)
         except settings.SECRETS.Error as error:
             raise forms.ValidationError({"own_api_key": f"It cannot be kept now: {error}"}) from error
+
+
+class ToolNamesField(forms.CharField):
+    """Names of tools and patterns of names, one a line; a list of them, each once, in the order written."""
+
+    widget = UnfoldAdminTextareaWidget
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(value) if isinstance(value, list) else value
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return super().has_changed(self.prepare_value(initial), "\n".join(_names(data or "")))
+
+    def to_python(self, value: Any) -> Any:
+        names = _names(value or "")
+        for name in names:
+            if not TOOL_PATTERN.fullmatch(name):
+                raise forms.ValidationError(
+                    f"“{name[:100]}” is no name of a tool: 64 letters, digits, “_” and “-” at most, and “*”."
+                )
+        if len(names) > MOST_TOOLS:
+            raise forms.ValidationError(f"At most {MOST_TOOLS} lines: let “*” stand for some of them.")
+        return names
+
+
+def _names(text: str) -> list[str]:
+    return list(dict.fromkeys(name for line in text.splitlines() if (name := line.strip())))
+
+
+class AgentForm(TenantOwnedForm):
+    tools = ToolNamesField(
+        required=False, help_text="The tools that it may use, one a line; * stands for any characters."
+    )
+
+    class Meta:
+        model = Agent
+        fields = "__all__"
+
+    def _get_validation_exclusions(self) -> set[str]:
+        # A new default takes the place of the old one (see ``AgentAdmin.save_model``): two are no error here.
+        return super()._get_validation_exclusions() | {"is_default"}

@@ -30,9 +30,12 @@ async def tools_named(tenant_id: UUID, patterns: Iterable[str]) -> dict[str, Too
     ours = registry.built_in()
     # Nobody else is asked where nobody else is meant.
     tools = ours if ours.keys() >= set(wanted) else await tools_of(tenant_id)
-    return {
-        name: tool for name, tool in tools.items() if any(fnmatchcase(name, pattern) for pattern in wanted)
-    }
+    return {name: tool for name, tool in tools.items() if is_named(name, wanted)}
+
+
+def is_named(name: str, patterns: Iterable[str]) -> bool:
+    """Whether one of the patterns is this tool's name, or fits it."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def toolset(

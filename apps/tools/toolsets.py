@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from uuid import UUID
 
 import structlog
 
@@ -78,6 +79,11 @@ def _within(text: str, most: int) -> str:
     return f"{text[:most]}\n[cut off: {most} of {len(text)} characters]"
 
 
+def breaker_name(tenant_id: UUID, tool: Tool) -> str:
+    """Of a tool's breaker, and of its rate limit."""
+    return f"tool:{tenant_id}:{tool.name}"
+
+
 class GuardedToolset(WrapperToolset):
     """Keeps to each tool's rate, and leaves one alone that is broken. Both are a tenant's own."""
 
@@ -87,7 +93,7 @@ class GuardedToolset(WrapperToolset):
 
     async def call(self, call: ToolCall) -> ToolResult:
         tool = self._tools[call.name]
-        name = f"tool:{self._caller.tenant_id}:{tool.name}"
+        name = breaker_name(self._caller.tenant_id, tool)
         try:
             await SharedRateLimiter(name, Rate(tool.calls_a_minute)).acquire(_WAIT_SECONDS)
             if not tool.breaker_failures:

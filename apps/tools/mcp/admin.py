@@ -98,7 +98,7 @@ class McpServerAdmin(TenantOwnedAdmin):
             return "disabled"
         if known is None:
             return "not known"
-        return known.code or ("well" if known.tools is not None else "not asked yet")
+        return known.label
 
     @display(description="Tools")
     def tool_count(self, row: Any) -> str:

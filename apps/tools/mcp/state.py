@@ -47,6 +47,11 @@ class Known:
     code: str = ""
     error: str = ""
 
+    @property
+    def label(self) -> str:
+        """In a word or two: the code of the last failure, ``well`` or ``not asked yet``."""
+        return self.code or ("well" if self.tools is not None else "not asked yet")
+
 
 UNKNOWN = Known()
 # By key and revision: the list that this process has unpacked, and when it had been read.
