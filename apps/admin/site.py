@@ -13,9 +13,9 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
-from django.urls import path, reverse
 from django.template.response import TemplateResponse
 from django.templatetags.static import static
+from django.urls import path, reverse
 from unfold.sites import UnfoldAdminSite
 
 from apps.chat.access import password_change_url

@@ -7,7 +7,6 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
-
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from somaagent.tenancy.admin_forms import TenantOwnedForm

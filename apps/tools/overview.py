@@ -79,7 +79,7 @@ class Overview:
 
 
 def overview(*, tenant_id: UUID, since: datetime) -> Overview:
-    """Tools by name, servers by slug, calls ``since`` then. Waits a few seconds for lists that are not known."""
+    """Tools by name, servers by slug, calls ``since`` then. Waits a little for lists that are not known."""
     counts = calls_by_tool(since=since)
     servers, policy, tools, problem = run_coroutine(_asked(tenant_id))
     knowns, breakers = [UNKNOWN for _ in servers], dict[str, str]()
@@ -147,6 +147,6 @@ def _breaker(tenant_id: UUID, tool: Tool, servers: Mapping[str, Server], breaker
 def _without_valkey(error: Exception) -> str:
     logger.warning("tools.not_known", reason=str(error))
     return (
-        "Valkey does not answer. It keeps the lists of MCP servers and the breakers: without it no tool runs, "
-        "and those of MCP servers are not shown."
+        "Valkey does not answer. It keeps the lists of MCP servers and the breakers: without it no tool "
+        "runs, and those of MCP servers are not shown."
     )

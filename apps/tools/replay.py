@@ -42,7 +42,7 @@ async def replayed(
 ) -> AsyncIterator[Replayed]:
     """The tenant's newest decisions, at most ``limit``, newest first; without ``engine`` by the one in force.
 
-    What the policy does not answer is denied, as it would be if it were in force; its decision names no policy.
+    What the policy does not answer is denied, as it would be in force; such a decision names no policy.
     """
     before: UUID | None = None
     while limit > 0:

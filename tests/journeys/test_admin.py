@@ -67,6 +67,28 @@ def test_every_model_is_listed_searched_and_opened(operator, gateway):
             assert answer.status == 200
 
 
+def test_an_agent_is_given_tools_and_the_page_of_tools_knows(operator, gateway):
+    page = operator.page
+    page.goto(f"{gateway.url}/admin/agent_sessions/agent/?q=Assistant")
+    page.locator("#result_list tbody tr a").first.click()
+    expect(page.get_by_text("There are: calculator")).to_be_visible()
+    page.locator("[name=tools]").fill("calculator\ncurrent_*\nthe_future")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("No tool is named the_future now")).to_be_visible()
+    page.goto(f"{gateway.url}/admin/")
+    page.get_by_role("link", name="Tools and policy").last.click()
+    expect(page.locator("#tools tbody tr", has_text="current_time")).to_contain_text("Assistant")
+    expect(page.locator("#tools tbody tr", has_text="python")).to_contain_text("none")
+    expect(page.get_by_text("It answers.")).to_be_visible()
+    page.locator("#tools tbody tr", has_text="calculator").get_by_role("link", name="ended").click()
+    expect(page).to_have_url(re.compile(r"/toolcallrecord/\?tool=calculator$"))
+    page.goto(f"{gateway.url}/admin/agent_sessions/agent/?q=Assistant")
+    page.locator("#result_list tbody tr a").first.click()
+    page.locator("[name=tools]").fill("")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("was changed successfully")).to_be_visible()
+
+
 def test_what_the_platform_wrote_is_only_read(operator, gateway):
     for path in ("agent_sessions/session", "agent_sessions/message", "chat/turn"):
         assert operator.page.goto(f"{gateway.url}/admin/{path}/add/").status == 403

@@ -82,7 +82,7 @@ async def probe() -> None:
 
 
 async def policy_of(engine: Engine | None = None) -> str:
-    """Which policy the engine decides by, ours where none is given. Raises ``PolicyError`` as ``probe`` does."""
+    """The policy that the engine decides by; ours without one. Raises ``PolicyError`` as ``probe`` does."""
     answer = await _ask(engine, DECISION, _probing())
     answers.decision(answer.value)
     return answer.policy

@@ -51,7 +51,7 @@ def turn(acme, member):
 
 @pytest.fixture
 def record(acme, member, admin, turn):
-    """Ada's agent wanted to send something: it was asked, an admin approved, it was judged again and failed."""
+    """Ada's agent wanted to send something: an admin approved, it was judged again and failed."""
     whose = {"tenant": acme.tenant, "user_id": member.user_id, "agent": "assistant", "turn_id": turn.id}
     of = {"session_id": turn.session_id, "call_id": "call_1", "tool": "post__send", "source": "mcp:post"}
     arguments = {"to": "<b>Zoë</b>", "password": "••••"}

@@ -47,7 +47,7 @@ def page_of(operator: Client) -> str:
 
 def row(page: str, table: str, name: str) -> str:
     """One row's text, its cells between bars."""
-    inside = page.split(f'<table id="{table}"')[1].split("</table>")[0]
+    inside = page.split(f'<table id="{table}"')[1].split("</table>", maxsplit=1)[0]
     (found,) = [each for each in inside.split("<tr")[1:] if re.search(rf">\s*{name}\s*(<|\()", each)]
     cells = re.split(r"</t[hd]>", found.partition(">")[2])
     return " | ".join(" ".join(re.sub(r"<[^>]*>", " ", cell).split()) for cell in cells).strip(" |")
