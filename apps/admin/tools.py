@@ -17,7 +17,7 @@ from apps.tools.toolbox import is_named
 HOURS = 24
 TOOL_COLUMNS = (
     "Tool", "Source", "Risk", "Idempotent", "Approval", "Labels", "Limits", "Agents",
-    f"Calls of {HOURS} hours", "Breaker",
+    f"Calls, last {HOURS} hours", "Breaker",
 )  # fmt: skip
 SERVER_COLUMNS = ("Server", "Slug", "State", "Tools", "Breaker", "What is wrong")
 

@@ -82,7 +82,7 @@ def test_an_operator_sees_all_tools_who_may_use_them_and_how_they_are(acme, stor
 
     page = page_of(operator)
     assert row(page, "tools", "calculator") == (
-        "calculator | built_in | low | yes | unless the policy asks | – | "
+        "calculator | built_in | low | yes | if the policy asks | – | "
         "10 s 6000 characters 600 a minute | Assistant | 4 ended 1 failed 1 not run | –"
     )
     echo = row(page, "tools", "well-1__echo")
