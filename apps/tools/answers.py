@@ -84,8 +84,8 @@ def _refusal(answered: Answered) -> str:
         return "It was cut short and may have taken effect. Nobody wanted it to be run again."
     if answered.answer == Answer.EXPIRED:
         return "Nobody approved it in time. Do not try it again unless you are asked to."
-    why = f": {answered.reason}" if answered.reason else "."
-    return f"The user denied it{why} Do not try it again unless you are asked to."
+    why = f", saying “{answered.reason}”" if answered.reason else ""
+    return f"The user denied it{why}. Do not try it again unless you are asked to."
 
 
 class ResumedToolset(WrapperToolset):

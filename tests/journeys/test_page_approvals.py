@@ -94,7 +94,7 @@ def test_a_call_is_denied_with_a_reason_that_the_model_is_told(visitor):
     expect(reason).to_be_focused()
     reason.fill("it is late")
     reason.press("Enter")
-    expect(visitor.answered().locator(".prose")).to_contain_text("The user denied it: it is late")
+    expect(visitor.answered().locator(".prose")).to_contain_text("The user denied it, saying “it is late")
     run = call(visitor, "current_time")
     expect(run).to_contain_text("Denied")
     run.locator("summary").click()
@@ -170,7 +170,7 @@ def test_two_tabs_see_one_answer_each(visitor):
     expect(half).to_have_value("half a thou")
     question(second).get_by_role("button", name="Deny the call").click()
     for tab in (visitor, second):
-        expect(tab.answered().locator(".prose")).to_contain_text("The user denied it: half a thou")
+        expect(tab.answered().locator(".prose")).to_contain_text("The user denied it, saying “half a thou")
     assert second.complaints == []
 
 

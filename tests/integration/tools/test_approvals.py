@@ -131,7 +131,7 @@ def test_a_call_that_is_denied_never_runs_and_the_model_is_told_why(acme, post: 
     call = question(acme, turn)
     turn = answered(acme, turn, Given(call.call_id, approve=False, reason="not her"))
     assert turn.state == TurnState.COMPLETED
-    assert "The user denied it: not her" in turn.output_message.text
+    assert "The user denied it, saying “not her”" in turn.output_message.text
     [record] = records(acme, turn)
     assert (record.outcome, record.answer, post.sent) == ("denied", "denied", [])
 
