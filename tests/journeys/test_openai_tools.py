@@ -80,6 +80,25 @@ def test_a_response_is_in_progress_while_it_waits_for_approval(client, gateway, 
     assert "Europe/Paris" in client.responses.retrieve(response.id).output_text
 
 
+def test_who_streams_a_response_is_told_of_the_question_and_answers_it(client, gateway, home):
+    bearer = {"Authorization": f"Bearer {home.member.api_key}"}
+    told, text = [], ""
+    for event in client.responses.create(model=AGENT, input=calls(TIME), stream=True):
+        told.append(event.type)
+        if event.type == "response.created":
+            turn_id = UUID(event.response.id.removeprefix("resp_"))
+        elif event.type == "somaagent.approval.required":
+            assert (event.risk, event.call["name"]) == ("low", "current_time")
+            answer = {"calls": [{"call_id": event.call["id"], "decision": "approve"}]}
+            address = f"{gateway.url}/api/v1/turns/{turn_id}/approvals"
+            requests.post(address, json=answer, headers=bearer, timeout=10).raise_for_status()
+        elif event.type == "response.completed":
+            text = event.response.output_text
+    assert "Europe/Paris" in text
+    ours = [kind.removeprefix("somaagent.") for kind in told if kind.startswith("somaagent.")]
+    assert ours == ["approval.required", "approval.answered", "tool.started", "tool.finished"]
+
+
 def test_a_response_that_waits_for_approval_can_be_cancelled(client):
     response = client.responses.create(model=AGENT, input=calls(TIME))
     assert client.responses.cancel(response.id).status == "cancelled"

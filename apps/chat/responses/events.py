@@ -12,9 +12,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from somaagent.agent.events import TextDelta, TurnCancelled, TurnCompleted, TurnEvent, TurnFailed, TurnStarted
 from somaagent.agent.messages import ToolCall, Usage
-from somaagent.agent.step_events import StepCompleted
+from somaagent.agent.step_events import (
+    ApprovalAnswered,
+    ApprovalRequired,
+    StepCompleted,
+    ToolFinished,
+    ToolStarted,
+)
 
 from .ids import output_id
 from .output import INCOMPLETE, Output, call_item, message_item, text_part
@@ -22,6 +30,9 @@ from .shapes import Failure, Frame
 
 Event = dict[str, Any]
 RESTARTED = "response_restarted"
+# Before the names of events that are ours alone.
+OWN = "somaagent."
+ToolEvent = ApprovalRequired | ApprovalAnswered | ToolStarted | ToolFinished
 
 
 class Narrator:
@@ -38,6 +49,7 @@ class Narrator:
         self._begun = False
         self._repeats = False
         self._differs = False
+        self._of_tools: set[tuple[str, bytes]] = set()
         # What there is: the same, but for an answer that another host began anew.
         self._output = Output(turn_id)
 
@@ -57,6 +69,8 @@ class Narrator:
             return self._step(event)
         if isinstance(event, TurnCompleted | TurnFailed | TurnCancelled):
             return self.end(event)
+        if isinstance(event, ToolEvent):
+            return self._of_tool(event)
         return []
 
     def _started(self, event: TurnStarted) -> list[Event]:
@@ -65,6 +79,15 @@ class Narrator:
             self._repeats = True
         begun, self._begun = self._begun, True
         return [] if begun else [self._state("in_progress", "in_progress")]
+
+    def _of_tool(self, event: ToolEvent) -> list[Event]:
+        """As it is: their protocol has no word for a question that is asked in mid-answer."""
+        data = event.data()
+        known = (event.type, orjson.dumps(data))
+        if known in self._of_tools:
+            return []  # another host begins with what was told before
+        self._of_tools.add(known)
+        return [{"type": f"{OWN}{event.type}", "sequence_number": self._numbered(), **data}]
 
     def _said(self, text: str) -> list[Event]:
         if self._differs or self._output.steps < self._steps:

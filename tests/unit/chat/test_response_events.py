@@ -9,7 +9,13 @@ from apps.chat.responses.output import Output, output_of
 from apps.chat.responses.shapes import Frame
 from somaagent.agent.events import TextDelta, TurnCancelled, TurnCompleted, TurnEvent, TurnFailed, TurnStarted
 from somaagent.agent.messages import ModelMessage, ToolCall, Usage
-from somaagent.agent.step_events import StepCompleted
+from somaagent.agent.step_events import (
+    ApprovalAnswered,
+    ApprovalRequired,
+    StepCompleted,
+    ToolFinished,
+    ToolStarted,
+)
 
 SEARCH = ToolCall("call_1", "search", '{"q": "x"}')
 
@@ -38,6 +44,32 @@ def texts(response: dict[str, Any]) -> list[str]:
 
 
 COMPLETED = TurnCompleted("one two three", Usage(6, 0, 4, 0), "m")
+
+
+def test_calls_of_tools_and_questions_are_told_once_whoever_tells_them_again():
+    finished = ToolFinished(1, "call_1", "search", "found")
+    events = told(
+        TurnStarted("1"),
+        ApprovalRequired(1, SEARCH, "It must be asked.", "high"),
+        TurnStarted("1", 2),
+        ApprovalAnswered(1, "call_1", "approved"),
+        ToolStarted(1, SEARCH),
+        finished,
+        TurnStarted("1", 3),
+        ApprovalAnswered(1, "call_1", "approved"),
+        finished,
+        step(1, "", SEARCH, results=("found",)),
+        COMPLETED,
+    )
+    ours = [event for event in events if event["type"].startswith("somaagent.")]
+    assert [event["type"].removeprefix("somaagent.") for event in ours] == [
+        "approval.required",
+        "approval.answered",
+        "tool.started",
+        "tool.finished",
+    ]
+    assert (ours[0]["call"]["id"], ours[0]["risk"]) == ("call_1", "high")
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
 
 
 def test_another_host_that_writes_the_same_goes_on_where_the_first_one_left_off():
