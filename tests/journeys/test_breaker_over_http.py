@@ -23,8 +23,8 @@ def fragile(gateway: Gateway) -> str:
     with tenant_scope(tenant.id):
         profile = services.model_profile_ensure(
             tenant_id=tenant.id,
-            slug="fragile",
-            name="Fragile",
+            slug="brittle",
+            name="Brittle",
             base_url=gateway.model.base_url,
             model="scripted",
             max_retries=0,
@@ -32,7 +32,7 @@ def fragile(gateway: Gateway) -> str:
             breaker_seconds=600.0,
         )
         services.agent_ensure(
-            tenant_id=tenant.id, slug="fragile", name="Fragile", instructions="", model_profile=profile
+            tenant_id=tenant.id, slug="brittle", name="Brittle", instructions="", model_profile=profile
         )
         return breaker_name(profile)
 
@@ -55,7 +55,7 @@ def test_a_model_that_keeps_failing_is_left_alone_and_everybody_is_told(gateway,
     client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=key, max_retries=0)
 
     def ask(words: str) -> str | None:
-        answer = client.chat.completions.create(model="fragile", messages=user(words))
+        answer = client.chat.completions.create(model="brittle", messages=user(words))
         return answer.choices[0].message.content
 
     gateway.model.reset()
