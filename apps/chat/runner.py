@@ -22,6 +22,7 @@ from django.utils import timezone
 
 from apps.tools import toolbox
 from apps.tools.toolsets import Progress
+from somaagent import valkey
 from somaagent.agent.coalesce import coalesce
 from somaagent.agent.events import (
     AgentEvent,
@@ -45,8 +46,8 @@ from somaagent.agent.step_events import StepAnswered, StepCompleted, ToolFinishe
 from somaagent.agent.toolsets import EmptyToolset
 from somaagent.errors import SomaError
 from somaagent.observability import metrics
-from somaagent.tenancy.patience import performed_patiently
-from somaagent.tenancy.scope import in_database, in_tenant
+from somaagent.tenancy.patience import patiently, performed_patiently
+from somaagent.tenancy.scope import DATABASE_AWAY, in_database, in_tenant
 
 from . import endings, hosting, reach, stepping, stream
 from .endings import Ending
@@ -182,7 +183,8 @@ class _Host:
         work = self.work
         if not work.tools:
             return EmptyToolset()
-        tools = await toolbox.tools_named(work.tenant_id, work.tools)
+        named = functools.partial(toolbox.tools_named, work.tenant_id, work.tools)
+        tools = await patiently((*valkey.ERRORS, *DATABASE_AWAY), named)
         progress = Progress(spent=lambda: self.usage + self.begun_usage)
         past = work.taken_up
         for name in work.tools_called():

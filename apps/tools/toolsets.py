@@ -18,6 +18,7 @@ from somaagent.resilience.breaker import CircuitBreaker
 from somaagent.resilience.breaker import Verdict as Health
 from somaagent.resilience.limiter import Rate, SharedRateLimiter
 from somaagent.tenancy.fields import storable
+from somaagent.tenancy.patience import patiently
 
 from . import records
 from .answers import Past, parsed
@@ -95,7 +96,8 @@ class GuardedToolset(WrapperToolset):
         tool = self._tools[call.name]
         name = breaker_name(self._caller.tenant_id, tool)
         try:
-            await SharedRateLimiter(name, Rate(tool.calls_a_minute)).acquire(_WAIT_SECONDS)
+            limiter = SharedRateLimiter(name, Rate(tool.calls_a_minute))
+            await patiently(valkey.ERRORS, lambda: limiter.acquire(_WAIT_SECONDS))
             if not tool.breaker_failures:
                 return await super().call(call)
             breaker = CircuitBreaker(
