@@ -11,7 +11,7 @@ from uuid import UUID
 from django.conf import settings
 
 from apps.tools.tool import Risk
-from somaagent.tenancy.pool import tenant_transaction
+from somaagent.tenancy.scripts import Row, Script, Statement, look
 
 if TYPE_CHECKING:
     from .models import McpServer
@@ -85,23 +85,27 @@ _COLUMNS = (
     "token_url", "client_id", "scope",
 )  # fmt: skip
 _ROWS = f"SELECT {', '.join(_COLUMNS)} FROM tools_mcpserver WHERE enabled ORDER BY slug"  # noqa: S608  names of ours
-_TENANT = "SELECT slug FROM tenancy_tenant WHERE id = %s"
+_TENANT = "SELECT slug FROM tenancy_tenant WHERE id = %(tenant)s"
 
 
 async def servers_of(tenant_id: UUID) -> list[Server]:
     """The enabled ones, by slug. A program whose slug a row of the tenant has too is left out."""
     programs: Sequence[Any] = settings.MCP_STDIO_SERVERS
-    async with tenant_transaction(tenant_id) as connection:
-        rows = await (await connection.execute(_ROWS)).fetchall()
-        named = await (await connection.execute(_TENANT, [tenant_id])).fetchone() if programs else None
+    rows, named = await look(tenant_id, _rows(tenant_id))
     found = {}
     for row in rows:
         facts = dict(zip(_COLUMNS, row, strict=True))
         found[facts["slug"]] = _of_facts(tenant_id, facts)
     for program in programs:
-        if named and (not program.tenants or named[0] in program.tenants):
+        if named and (not program.tenants or named[0][0] in program.tenants):
             found.setdefault(program.slug, of_program(tenant_id, program))
     return [found[slug] for slug in sorted(found)]
+
+
+def _rows(tenant_id: UUID) -> Script[tuple[list[Row], list[Row]]]:
+    """The rows of the enabled servers, and the tenant's slug, where it is one."""
+    rows, named = yield [Statement(_ROWS, {}), Statement(_TENANT, {"tenant": tenant_id})]
+    return rows, named
 
 
 def of_row(row: McpServer) -> Server:
