@@ -17,7 +17,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
 import orjson
@@ -26,7 +26,7 @@ from django.template.loader import render_to_string
 
 from somaagent import valkey
 from somaagent.agent.events import ReasoningDelta, TextDelta, TurnStarted
-from somaagent.agent.step_events import ApprovalAnswered, ApprovalRequired, ToolFinished, ToolStarted
+from somaagent.agent.step_events import ToolEvent
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.models import Scope
 from somaagent.tenancy.scope import in_tenant
@@ -43,7 +43,7 @@ REST_PER_WORK = 4
 # More than this takes milliseconds, and is rendered beside the event loop.
 RENDERED_IN_LOOP = 1_500
 RETRY = b"retry: 1000\n\n"
-_OF_CALLS = frozenset(event.type for event in (ApprovalRequired, ApprovalAnswered, ToolStarted, ToolFinished))
+_OF_CALLS = frozenset(event.type for event in get_args(ToolEvent))
 
 
 async def stream(

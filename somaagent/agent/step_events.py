@@ -147,6 +147,10 @@ class ToolFinished:
         return cls(data["step"], data["call_id"], data["name"], data["text"], outcome)
 
 
+ToolEvent = ApprovalRequired | ApprovalAnswered | ToolStarted | ToolFinished
+"""What happens to a call, as those who follow a turn are told it."""
+
+
 @dataclass(frozen=True, slots=True)
 class StepCompleted:
     """A model call and all its tool calls are done.

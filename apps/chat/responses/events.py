@@ -16,13 +16,7 @@ import orjson
 
 from somaagent.agent.events import TextDelta, TurnCancelled, TurnCompleted, TurnEvent, TurnFailed, TurnStarted
 from somaagent.agent.messages import ToolCall, Usage
-from somaagent.agent.step_events import (
-    ApprovalAnswered,
-    ApprovalRequired,
-    StepCompleted,
-    ToolFinished,
-    ToolStarted,
-)
+from somaagent.agent.step_events import StepCompleted, ToolEvent
 
 from .ids import output_id
 from .output import INCOMPLETE, Output, call_item, message_item, text_part
@@ -32,7 +26,6 @@ Event = dict[str, Any]
 RESTARTED = "response_restarted"
 # Before the names of events that are ours alone.
 OWN = "somaagent."
-ToolEvent = ApprovalRequired | ApprovalAnswered | ToolStarted | ToolFinished
 
 
 class Narrator:
