@@ -20,8 +20,8 @@ from somaagent.agent.toolsets import ArgumentsSchema
 from somaagent.errors import Kind, SomaError, invalid, not_found
 from somaagent.observability import metrics
 from somaagent.tenancy.actor import Actor
-from somaagent.tenancy.scripts import Script, perform, read
-from somaagent.tenancy.statements import membership
+from somaagent.tenancy.scripts import Script, look, perform, read
+from somaagent.tenancy.statements import membership, role_of
 
 from . import calls, host, statements
 from .models import Call, CallState, Turn
@@ -52,9 +52,9 @@ async def answer(*, actor: Actor, turn_id: UUID, given: Sequence[Given]) -> list
     """Answer some of a turn's questions, or all: with the last of them the turn goes on. Gives them all.
 
     Giving the same answer again changes nothing. Raises ``not_found``, ``approval_forbidden`` (by policy),
-    ``already_answered``, ``not_awaiting_approval``, or INVALID with the field.
+    ``already_answered``, or INVALID with the field.
     """
-    asked = await perform(actor.tenant_id, _asked(actor, turn_id))
+    asked = await look(actor.tenant_id, _asked(actor, turn_id))
     tools = await toolbox.tools_named(actor.tenant_id, asked.tools)
     changed: list[Call] = []
     for number, one in enumerate(given):
@@ -73,14 +73,13 @@ async def answer(*, actor: Actor, turn_id: UUID, given: Sequence[Given]) -> list
 
 
 def _asked(actor: Actor, turn_id: UUID) -> Script[_Asked]:
-    turns, rows = yield [statements.locked(turn_id), calls.awaiting(turn_id)]
+    turns, rows = yield [statements.turn_of_tenant(turn_id), calls.awaiting(turn_id)]
     turn = read(Turn, turns[0]) if turns else None
     if turn is None or (turn.user_id != actor.user_id and actor.role not in ELDERS):
         raise not_found("turn")
     agents, members = yield [sessions.session_agent(turn.session_id), membership(turn.user_id)]
     agent = sessions.agent_of(agents, None)
-    role = members[0][0] if members else ""
-    caller = Caller(turn.tenant_id, turn.user_id, role, agent.slug, turn.session_id, turn.id)
+    caller = Caller(turn.tenant_id, turn.user_id, role_of(members), agent.slug, turn.session_id, turn.id)
     return _Asked(turn, {call.call_id: call for call in calls.rows_of(rows)}, caller, agent.tools)
 
 
@@ -147,5 +146,5 @@ def _text(arguments: Mapping[str, Any]) -> str:
 
 async def questions(*, actor: Actor, turn_id: UUID) -> list[Call]:
     """The turn's calls that were asked about, oldest first, answered or not."""
-    asked = await perform(actor.tenant_id, _asked(actor, turn_id))
+    asked = await look(actor.tenant_id, _asked(actor, turn_id))
     return list(asked.calls.values())

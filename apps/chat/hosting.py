@@ -18,7 +18,7 @@ from somaagent.agent.messages import Usage
 from somaagent.agent.step_events import StepCompleted
 from somaagent.tenancy.fields import uuid7
 from somaagent.tenancy.scripts import Last, Script, performed, together
-from somaagent.tenancy.statements import membership
+from somaagent.tenancy.statements import membership, role_of
 
 from . import calls, history, statements
 from .calls import TakenUp
@@ -71,7 +71,7 @@ def turn_claim(*, tenant_id: UUID, turn_id: UUID, owner: str) -> Script[Work | N
         attempt=attempt,
         submitted_at=submitted_at,
         conversation=conversation,
-        user=UserOfTurn(user_id, members[0][0] if members else ""),
+        user=UserOfTurn(user_id, role_of(members)),
         agent=agent.slug,
         tools=agent.tools,
         done=kept_steps,

@@ -200,10 +200,13 @@ def goes_on(turn_id: UUID) -> Statement:
     return Statement(sql, {"turn": turn_id, "now": timezone.now()})
 
 
+def turn_of_tenant(turn_id: UUID) -> Statement:
+    return _turns("turn.id = %(turn)s", {"turn": turn_id})
+
+
 def locked(turn_id: UUID) -> Statement:
-    """A turn of the tenant, until the transaction's end nobody else's to change."""
-    sql = f"SELECT {columns(Turn, 'turn')} FROM chat_turn turn WHERE turn.id = %(turn)s FOR UPDATE"  # noqa: S608 ours
-    return Statement(sql, {"turn": turn_id})
+    """A turn of the tenant: until the transaction's end nobody else's to change."""
+    return _turns("turn.id = %(turn)s FOR UPDATE", {"turn": turn_id})
 
 
 def owners(turn_ids: Sequence[UUID]) -> Statement:

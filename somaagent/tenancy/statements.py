@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
-from .scripts import Statement
+from .scripts import Row, Statement
 
 
 def membership(user_id: UUID) -> Statement:
@@ -15,3 +16,8 @@ def membership(user_id: UUID) -> Statement:
         WHERE membership.user_id = %(user)s AND member.is_active
     """
     return Statement(sql, {"user": user_id})
+
+
+def role_of(rows: Sequence[Row]) -> str:
+    """The role out of the rows of ``membership``; empty for who is no member."""
+    return rows[0][0] if rows else ""
