@@ -6,6 +6,9 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
+from django.test import Client
+
 from apps.chat import hosting, services
 from apps.chat.models import Turn
 from apps.chat.services import Submitted
@@ -90,3 +93,13 @@ def taken(turn: Turn, owner: str = "test") -> Work:
 
 def user_of(actor: Actor) -> User:
     return User.objects.get(id=actor.user_id)
+
+
+def operator_client(actor: Actor) -> Client:
+    """A browser in which the actor, made an operator, is signed in."""
+    user = user_of(actor)
+    user.is_staff = user.is_superuser = True
+    user.save()
+    client = Client(headers={"host": settings.ALLOWED_HOSTS[0]})
+    client.force_login(user)
+    return client

@@ -6,14 +6,12 @@ import html
 import re
 
 import pytest
-from django.conf import settings as configured
-from django.test import Client
 from django.urls import reverse
 
 from apps.tools.models import ToolCallRecord, ToolDecision
 from somaagent.tenancy.models import Role
 from somaagent.tenancy.scope import tenant_scope
-from tests.factories import organisation, person, submitted, user_of
+from tests.factories import operator_client, organisation, person, submitted, user_of
 
 pytestmark = pytest.mark.django_db
 
@@ -25,12 +23,7 @@ def acme():
 
 @pytest.fixture
 def operator(acme):
-    user = user_of(acme.owner)
-    user.is_staff = user.is_superuser = True
-    user.save()
-    client = Client(headers={"host": configured.ALLOWED_HOSTS[0]})
-    client.force_login(user)
-    return client
+    return operator_client(acme.owner)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.forms import model_to_dict
 from django.test import Client
@@ -18,7 +17,7 @@ from apps.sessions.models import ModelProfile
 from somaagent.background import run_coroutine
 from somaagent.tenancy.scope import tenant_scope
 from tests import model_server
-from tests.factories import Organisation, organisation, submitted, user_of
+from tests.factories import Organisation, operator_client, organisation, submitted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 KEY = "sk-of-acme-alone-1"
@@ -31,12 +30,7 @@ def model():
 
 
 def operator_of(acme: Organisation) -> Client:
-    user = user_of(acme.owner)
-    user.is_staff = user.is_superuser = True
-    user.save()
-    client = Client(headers={"host": settings.ALLOWED_HOSTS[0]})
-    client.force_login(user)
-    return client
+    return operator_client(acme.owner)
 
 
 def typed(profile: ModelProfile, **facts: Any) -> dict[str, Any]:

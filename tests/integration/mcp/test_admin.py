@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.conf import settings as configured
 from django.contrib.messages import get_messages
 from django.forms import model_to_dict
 from django.test import Client
@@ -14,19 +13,14 @@ from django.urls import reverse
 from apps.tools.mcp import keys
 from apps.tools.mcp.models import Authentication, McpServer, McpToken
 from somaagent.tenancy.scope import tenant_scope
-from tests.factories import user_of
+from tests.factories import operator_client
 from tests.integration.mcp.conftest import Story
 from tests.mcp_town import KEY
 
 
 @pytest.fixture
 def operator(story: Story) -> Client:
-    user = user_of(story.actor)
-    user.is_staff = user.is_superuser = True
-    user.save()
-    client = Client(headers={"host": configured.ALLOWED_HOSTS[0]})
-    client.force_login(user)
-    return client
+    return operator_client(story.actor)
 
 
 def saved(operator: Client, row: McpServer, **facts: Any) -> str:

@@ -21,22 +21,13 @@ from somaagent import valkey
 from somaagent.background import run_coroutine
 from somaagent.embedded.addresses import loopback
 from somaagent.tenancy.scope import tenant_scope
-from tests.factories import Organisation, organisation, user_of
+from tests.factories import Organisation, operator_client, organisation, user_of
 from tests.integration.mcp.conftest import Story
-
-
-def operator_of(acme: Organisation) -> Client:
-    user = user_of(acme.owner)
-    user.is_staff = user.is_superuser = True
-    user.save()
-    client = Client(headers={"host": configured.ALLOWED_HOSTS[0]})
-    client.force_login(user)
-    return client
 
 
 @pytest.fixture
 def operator(acme: Organisation) -> Client:
-    return operator_of(acme)
+    return operator_client(acme.owner)
 
 
 def page_of(operator: Client) -> str:
