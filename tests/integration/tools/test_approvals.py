@@ -13,7 +13,7 @@ from django.db.utils import ProgrammingError
 from django.utils import timezone
 
 import somaagent.celery  # noqa: F401 the sweep sends its messages to this application's broker
-from apps.chat import approvals, host, tasks, turns
+from apps.chat import tasks, turns
 from apps.chat.approvals import Given
 from apps.chat.models import Call, OnBusy, Turn, TurnState
 from apps.chat.taps import Record
@@ -25,6 +25,7 @@ from somaagent.tenancy.models import Role
 from somaagent.tenancy.scope import tenant_scope
 from tests.factories import Organisation, organisation, person, submitted
 from tests.integration.tools.conftest import Post, calls
+from tests.integration.tools.hosted import answered, hosted, now, question
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -44,33 +45,6 @@ def asked(acme: Organisation, text: str, **facts: Any) -> Turn:
     with tenant_scope(acme.tenant.id):
         turn = submitted(acme.owner, text, **facts).turn
     return hosted(acme, turn)
-
-
-def hosted(acme: Organisation, turn: Turn) -> Turn:
-    tasks.turn_run(str(turn.id), str(acme.tenant.id))
-    run_coroutine(host.idle())
-    return now(acme, turn)
-
-
-def now(acme: Organisation, turn: Turn) -> Turn:
-    with tenant_scope(acme.tenant.id):
-        return Turn.objects.select_related("output_message").get(id=turn.id)
-
-
-def answered(acme: Organisation, turn: Turn, *given: Given, by: Any = None) -> Turn:
-    """Somebody answers, and the process that took the answer goes on with the turn."""
-
-    async def answer() -> None:
-        await approvals.answer(actor=by or acme.owner, turn_id=turn.id, given=given)
-        await host.idle()
-
-    run_coroutine(answer())
-    return now(acme, turn)
-
-
-def question(acme: Organisation, turn: Turn) -> Call:
-    with tenant_scope(acme.tenant.id):
-        return Call.objects.get(turn=turn, state="awaiting")
 
 
 def records(acme: Organisation, turn: Turn) -> list[ToolCallRecord]:

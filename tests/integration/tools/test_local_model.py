@@ -6,18 +6,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from apps.chat import approvals, host, tasks
 from apps.chat.approvals import Given
-from apps.chat.models import Call, Turn, TurnState
+from apps.chat.models import TurnState
 from apps.chat.requests import Request
 from apps.sessions import keys
 from apps.sessions.models import Agent, ModelProfile
 from apps.tools.models import ToolCallRecord
 from somaagent.agent.ports import ModelSettings
-from somaagent.background import run_coroutine
 from somaagent.tenancy.scope import tenant_scope
 from tests.factories import Organisation, organisation, submitted
 from tests.integration.tools.conftest import Post
+from tests.integration.tools.hosted import answered, hosted, question
 from tests.local_model import serving
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -44,25 +43,6 @@ def acme(local: str, post: Post) -> Organisation:
     return acme
 
 
-def now(acme: Organisation, turn: Turn) -> Turn:
-    with tenant_scope(acme.tenant.id):
-        return Turn.objects.select_related("output_message").get(id=turn.id)
-
-
-def waiting(acme: Organisation, turn: Turn) -> Call:
-    with tenant_scope(acme.tenant.id):
-        return Call.objects.get(turn=turn, state="awaiting")
-
-
-def answered(acme: Organisation, turn: Turn, given: Given) -> Turn:
-    async def answer() -> None:
-        await approvals.answer(actor=acme.owner, turn_id=turn.id, given=[given])
-        await host.idle()
-
-    run_coroutine(answer())
-    return now(acme, turn)
-
-
 @pytest.mark.timeout(300)
 def test_a_real_model_calls_is_asked_about_and_goes_on_with_what_was_changed(acme, post: Post):
     text = "Use the tool send to send a letter to Ada."
@@ -71,16 +51,14 @@ def test_a_real_model_calls_is_asked_about_and_goes_on_with_what_was_changed(acm
     request = Request(items=items, instructions=None, settings=must, tools=(), shown={})
     with tenant_scope(acme.tenant.id):
         turn = submitted(acme.owner, text, request=request).turn
-    tasks.turn_run(str(turn.id), str(acme.tenant.id))
-    run_coroutine(host.idle())
-    turn = now(acme, turn)
+    turn = hosted(acme, turn)
     assert turn.state == TurnState.AWAITING_APPROVAL, turn.error_message
-    assert waiting(acme, turn).tool == "send"
+    assert question(acme, turn).tool == "send"
 
     for _ in range(MOST_QUESTIONS):
         if turn.state != TurnState.AWAITING_APPROVAL:
             break
-        call = waiting(acme, turn)
+        call = question(acme, turn)
         turn = answered(acme, turn, Given(call.call_id, approve=True, arguments={"to": "Grace"}))
     assert turn.state == TurnState.COMPLETED, turn.error_message
     assert turn.output_message.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -59,6 +60,7 @@ def test_what_somebody_answered_elsewhere_is_seen_after_a_silence(acme, post):
     """One answer of two makes no event: nobody has the turn."""
     turn = asked(acme, BOTH)
     first, second = shown(acme, turn)
+    seen = asyncio.Event()
 
     async def records() -> AsyncGenerator[Record | None, None]:
         followed = await turns.follow(actor=acme.owner, turn_id=turn.id, after=0)
@@ -67,12 +69,18 @@ def test_what_somebody_answered_elsewhere_is_seen_after_a_silence(acme, post):
             if record is not None and record.type == "turn.awaiting_approval":
                 break
         await followed.aclose()
+        await seen.wait()
         await approvals.answer(actor=acme.owner, turn_id=turn.id, given=[Given(second.call_id, False)])
         yield None
         yield None
 
     async def told() -> list[bytes]:
-        return [event async for event in live.stream(acme.owner, turn.id, records())]
+        sent = []
+        async for event in live.stream(acme.owner, turn.id, records()):
+            sent.append(event)
+            if _calls_in(event):
+                seen.set()
+        return sent
 
     sent = [orjson.loads(line[6:]) for event in run_coroutine(told()) for line in _calls_in(event)]
     assert [str(first.id) in told["html"] for told in sent] == [True, False]
