@@ -22,6 +22,7 @@ import django
 from django.conf import settings as django_settings
 
 from somaagent.observability import logging, metrics, tracing
+from somaagent.web.accepting import Shares
 from somaagent.web.server import GatewayLogger, GatewayWorker, hold_signals
 
 _HOST = django_settings.GATEWAY_HOST
@@ -30,6 +31,7 @@ _DRAIN_SECONDS = django_settings.DRAIN_SECONDS
 _LAST_WORK_SECONDS = 5
 _MEMORY = Path("/dev/shm")  # noqa: S108 - only for heartbeat files, which would block a worker on a slow disk
 _BYTES_PER_CHAR = 6
+_SHARES = Shares()
 
 logging.configure("gateway", django_settings.LOG_LEVEL)
 logging.redact_with(django_settings.SECRETS.masked)
@@ -39,7 +41,6 @@ bind = (
 )
 workers = django_settings.GATEWAY_WORKERS
 worker_class = GatewayWorker
-asgi_loop = "uvloop"
 worker_connections = 10_000
 backlog = 2048
 # Each worker makes the application itself: connections, threads and Vault renewal are its own.
@@ -75,6 +76,12 @@ def on_starting(server: Any) -> None:
     gc.freeze()  # else the collector touches, and so copies, every page in every worker
 
 
+def pre_fork(server: Any, worker: Any) -> None:
+    """In the master: the new worker's place among those that share connections."""
+    del server
+    worker.shares, worker.place = _SHARES, _SHARES.take()
+
+
 def post_fork(server: Any, worker: Any) -> None:
     """In the new worker, before it loads the application."""
     del server
@@ -103,4 +110,5 @@ def worker_exit(server: Any, worker: Any) -> None:
 def child_exit(server: Any, worker: Any) -> None:
     """In the master, after a worker ended, also when it was killed."""
     del server
+    _SHARES.leave(worker.place)
     metrics.mark_dead(worker.pid)

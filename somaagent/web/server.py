@@ -18,6 +18,8 @@ from gunicorn.glogging import Logger
 from gunicorn.workers import gasgi
 from uuid_utils.compat import uuid7
 
+from .accepting import SharingLoop, Shares
+
 FIRST_REQUEST_SECONDS = 10.0
 _LOOK_SECONDS = 0.1
 _STOP_SIGNALS = {signal.SIGTERM, signal.SIGQUIT, signal.SIGINT}
@@ -44,7 +46,12 @@ class GatewayProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
         a stop.
         """
         super().connection_made(transport)
+        self.worker.count()
         self.worker.loop.call_later(FIRST_REQUEST_SECONDS, self._close_if_silent)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self.worker.count()
 
     def _close_if_silent(self) -> None:
         if self.req_count <= 1 and self._awaiting_request:
@@ -98,13 +105,32 @@ def hold_signals() -> None:
 
 
 class GatewayWorker(gasgi.ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's own ASGI worker, with our protocol, and one drain for connections and application."""
+    """gunicorn's own ASGI worker, with our protocol, a fair share of the connections, and one drain for
+    connections and application.
+
+    ``shares`` and ``place`` are set by the master before it forks.
+    """
 
     lifespan: Any
+    shares: Shares
+    place: int
 
     def init_process(self) -> None:
         gasgi.ASGIProtocol = GatewayProtocol  # the worker names its protocol's class in no other place
         super().init_process()
+
+    def count(self) -> None:
+        """Tell the other workers how many connections this one has, if it takes any."""
+        takes = self.alive and self.servers
+        self.shares.write(self.place, self.nr_conns if takes else Shares.CLOSED)
+
+    def notify(self) -> None:
+        super().notify()
+        self.count()
+
+    def _setup_event_loop(self) -> None:
+        self.loop = SharingLoop(lambda: self.nr_conns > self.shares.least())
+        asyncio.set_event_loop(self.loop)
 
     async def _serve(self) -> None:
         """The loop runs, so it hears signals; what came since ``hold_signals`` comes now."""
@@ -117,6 +143,7 @@ class GatewayWorker(gasgi.ASGIWorker):  # type: ignore[misc]  # gunicorn has no 
         gunicorn would tell it after them, when what it has to finish is overdue. Turns that run on without
         a connection get the same time as those with one.
         """
+        self.count()
         lifespan, self.lifespan = self.lifespan, None
         if lifespan is None or self._quick_shutdown:
             await super()._shutdown()
