@@ -137,6 +137,11 @@ class SecretReader:
             )
         return known[key].reveal()
 
+    def remembered(self, path: str, key: str) -> str | None:
+        """``read``, if this process has read it before; it never asks Vault."""
+        secret = self._cache.get(path, {}).get(key)
+        return None if secret is None else secret.reveal()
+
     def forget(self, path: str) -> None:
         """Reads *path* anew the next time, because its value was changed or turned out to be wrong."""
         self._cache.pop(path, None)

@@ -9,7 +9,7 @@ from uuid import UUID
 from apps.sessions import statements as sessions
 from somaagent.tenancy.scripts import Row, Script
 
-from . import statements, told
+from . import told
 from .requests import Request
 from .work import Conversation
 
@@ -24,13 +24,14 @@ def conversation(
     profiles: list[ModelProfile],
     newest: Sequence[Row],
     question: UUID,
+    ratio: Sequence[Row] = (),
     asked: Sequence[tuple[str, str]] = (),
     request: Request | None = None,
 ) -> Script[Conversation]:
     """What the host of a turn is told, read on from the ``newest`` rows of ``sessions.history``.
 
-    ``question`` is the message to answer; ``asked`` is it, where those rows end before it. With a ``request``
-    function calls and their outputs are told too.
+    ``question`` is the message to answer; ``ratio`` the rows of ``statements.last_ratio``; ``asked`` is the
+    question, where ``newest`` ends before it. With a ``request`` function calls and their outputs are told.
     """
     rows = list(newest)
     while rows and (before := _goes_on(rows[-1], question)) is not None:
@@ -46,10 +47,6 @@ def conversation(
     said += [(question, role, text) for role, text in asked]
     whole = (yield from told.with_more(said, question, request)) if request else None
     said = [row for row in said if row[2]]
-    ratio = 1.0
-    if profiles[0].context_tokens:
-        (found,) = yield [statements.last_ratio(session_id)]
-        ratio = (found[0][0] or 1.0) if found else 1.0
     return Conversation(
         instructions=agent.instructions,
         profiles=profiles,
@@ -57,7 +54,7 @@ def conversation(
         ids=[message_id for message_id, _, _ in said] if whole is None else whole.ids,
         summary=summary,
         summarised=summarised,
-        ratio=ratio,
+        ratio=(ratio[0][0] or 1.0) if ratio else 1.0,
         told=None if whole is None else whole.messages,
     )
 

@@ -46,12 +46,13 @@ def turn_claim(*, tenant_id: UUID, turn_id: UUID, owner: str) -> Script[Work | N
         return None
     session_id, input_id, attempt, submitted_at, kept, user_id, begun = taken[0]
     request = request_of(kept)
-    agents, profiles, members, newest, done = yield [
+    agents, profiles, members, newest, done, ratio = yield [
         sessions.session_agent(session_id),
         sessions.session_profiles(session_id),
         membership(user_id),
         sessions.history(session_id=session_id, end=input_id, question=input_id),
         statements.steps(turn_id),
+        statements.last_ratio(session_id),
     ]
     agent = sessions.agent_of(agents, None)
     kept_steps = [StepCompleted.from_data(orjson.loads(data)) for (data,) in done]
@@ -61,6 +62,7 @@ def turn_claim(*, tenant_id: UUID, turn_id: UUID, owner: str) -> Script[Work | N
         profiles=sessions.profiles_of(profiles),
         newest=newest,
         question=input_id,
+        ratio=ratio,
         request=request,
     )
     return Work(

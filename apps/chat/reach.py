@@ -168,16 +168,18 @@ def _telling(profile: ModelProfile) -> Callable[[ModelError, float], None]:
 
 async def _api_key(profile: ModelProfile) -> str | None:
     """The tenant's own key, or the one that Vault has under a name, or none."""
-    # In a thread: either may have to ask Vault.
     if profile.encrypted_key:
         return await _read("Set it again in the admin.", keys.opened, profile)
     if profile.secret_name:
+        if (known := settings.SECRETS.remembered(profile.secret_name, "api_key")) is not None:
+            return str(known)
         mend = f"An operator sets it with: manage.py secret set {profile.secret_name}"
         return await _read(mend, settings.SECRETS.read, profile.secret_name, "api_key")
     return None
 
 
 async def _read(mend: str, source: Callable[..., str], *arguments: object) -> str:
+    """In a thread: it may have to ask Vault."""
     try:
         return await asyncio.to_thread(source, *arguments)
     except settings.SECRETS.Error as error:

@@ -126,11 +126,14 @@ def made_before(actor: Actor, idempotency: Idempotency | None) -> Script[Turn | 
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """A session, new or locked, with its agent's model profiles; id and state of its open turns."""
+    """A session, new or locked, with its agent's model profiles; id and state of its open turns; the rows of
+    ``statements.last_ratio``.
+    """
 
     session: Session
     profiles: list[ModelProfile]
     open: Sequence[Row] = ()
+    ratio: Sequence[Row] = ()
 
 
 def _new_session(actor: Actor, agent: str | None, place: Place) -> Script[_Taken]:
@@ -144,12 +147,13 @@ def _new_session(actor: Actor, agent: str | None, place: Place) -> Script[_Taken
 
 
 def _taken_session(actor: Actor, session_id: UUID) -> Script[_Taken]:
-    taken, found, profiles = yield [
+    taken, found, profiles, ratio = yield [
         sessions.session_taken(session_id=session_id, user_id=actor.user_id),
         statements.open_turns(session_id),
         sessions.session_profiles(session_id),
+        statements.last_ratio(session_id),
     ]
-    return _Taken(sessions.session_of(taken), sessions.profiles_of(profiles), found)
+    return _Taken(sessions.session_of(taken), sessions.profiles_of(profiles), found, ratio)
 
 
 def _make_room(taken: _Taken, on_busy: OnBusy) -> Script[tuple[list[Turn], bool]]:
@@ -239,6 +243,7 @@ def _kept(
         profiles=taken.profiles,
         newest=newest[0] if newest else (),
         question=question,
+        ratio=taken.ratio,
         asked=said,
         request=request,
     )

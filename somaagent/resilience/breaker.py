@@ -21,7 +21,7 @@ from somaagent import valkey
 from somaagent.errors import Kind, SomaError
 from somaagent.observability import metrics
 
-from .breaker_store import Terms, ValkeyRepository, ValkeyUnitOfWork
+from .breaker_store import Terms, ValkeyRepository, ValkeyUnitOfWork, is_well
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -100,12 +100,16 @@ class _Call(AbstractAsyncContextManager[None]):
     def __init__(self, breaker: CircuitBreaker) -> None:
         self._breaker = breaker
         self._store = ValkeyRepository(breaker.terms)
-        self._factory = AsyncCircuitBreakerFactory(uow=ValkeyUnitOfWork(self._store))
+        # None where the breaker is known to be closed: of its state a failure alone is told.
+        self._guarded: AbstractAsyncContextManager[Any] | None = None
 
     async def __aenter__(self) -> None:
         name = self._breaker.name
+        if is_well(name):
+            return
         try:
-            self._guarded = await self._factory.get_breaker(name)
+            factory = AsyncCircuitBreakerFactory(uow=ValkeyUnitOfWork(self._store))
+            self._guarded = await factory.get_breaker(name)
         except valkey.ERRORS as error:
             _store_away(name, "before", error)
             raise
@@ -121,7 +125,10 @@ class _Call(AbstractAsyncContextManager[None]):
         """The call's own outcome stands, whether or not it can be told to the others."""
         verdict = self._verdict(error)
         try:
-            if verdict is Verdict.UNKNOWN:
+            if self._guarded is None:
+                if verdict is Verdict.FAILED:
+                    await self._store.inc_failures(self._breaker.name, 1)
+            elif verdict is Verdict.UNKNOWN:
                 await self._store.release()
             elif verdict is Verdict.FAILED:
                 await self._guarded.__aexit__(kind, error, trace)

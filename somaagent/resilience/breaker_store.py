@@ -22,6 +22,9 @@ logger = structlog.get_logger(__name__)
 
 # What nobody asks for this long is forgotten: a breaker that was open is closed then.
 REMEMBERED_SECONDS = 3600.0
+# A breaker that was found closed and without failures is not asked about again for so long: of most calls
+# nobody has to be told. What another process sees fail in that time is heard of with the next question.
+WELL_SECONDS = 0.25
 
 
 class State(StrEnum):
@@ -32,6 +35,7 @@ class State(StrEnum):
 
 _LEVELS = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
 _seen: dict[str, State] = {}
+_well_until: dict[str, float] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,11 @@ def note(name: str, state: State) -> None:
         metrics.BREAKER_STATE.labels(breaker=name).set(_LEVELS[state])
 
 
+def is_well(name: str) -> bool:
+    """Whether this process has just found the breaker closed, and knows of no failure since."""
+    return _well_until.get(name, 0.0) > time.monotonic()
+
+
 class ValkeyRepository(AsyncAbstractRepository):
     """The state of one breaker as one call meets it. Raises ``valkey.ERRORS``.
 
@@ -72,8 +81,11 @@ class ValkeyRepository(AsyncAbstractRepository):
 
     async def get(self, name: str) -> Context:
         """The breaker; half-open for the one call that is its trial, open for all that are refused."""
+        asked = time.monotonic()
         found, failures, wait, self._trial = await self._run(scripts.ENTER)
         state = State(found.decode())
+        if state is State.CLOSED and not failures:
+            _well_until[name] = asked + WELL_SECONDS
         note(name, state)
         terms = self._terms
         if state is State.CLOSED:
@@ -99,6 +111,7 @@ class ValkeyRepository(AsyncAbstractRepository):
 
     async def inc_failures(self, name: str, failure_count: int) -> None:
         del failure_count  # others may have counted since it was read
+        _well_until.pop(name, None)
         if await self._run(scripts.FAIL):
             self._opened(name)
 

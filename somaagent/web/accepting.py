@@ -62,8 +62,6 @@ class Shares:
         return min(self._counts[: self._used + _YOUNGER])
 
 
-
-
 class Acceptor:
     """What a worker listens with: asyncio's ``Server``, as far as gunicorn knows it."""
 

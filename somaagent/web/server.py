@@ -18,7 +18,7 @@ from gunicorn.glogging import Logger
 from gunicorn.workers import gasgi
 from uuid_utils.compat import uuid7
 
-from .accepting import SharingLoop, Shares
+from .accepting import Shares, SharingLoop
 
 FIRST_REQUEST_SECONDS = 10.0
 _LOOK_SECONDS = 0.1

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import resource
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ import psutil
 
 from somaagent.observability.metrics import DIRECTORY
 from tests import model_server
-from tests.chaos.town import town
+from tests.chaos.town import READY_SECONDS, Town, town
 
 GATEWAY = "gateway-1"
 BACKGROUND = ("worker", "scheduler")
@@ -45,6 +46,7 @@ def site(*, background: bool = True) -> Iterator[Site]:
         lean = functools.partial(model_server.process, module=_MODEL)
         processes = (GATEWAY, *(BACKGROUND if background else ()))
         with town(model=lean, processes=processes, settings=settings) as place:
+            _wait_for_workers(place)
             heads = {
                 "model": _model_process(),
                 "gateway": place.processes[GATEWAY].pid,
@@ -52,6 +54,16 @@ def site(*, background: bool = True) -> Iterator[Site]:
                 **{name: place.servers[name].pid for name in STORES},
             }
             yield Site(place.url(GATEWAY), place.model_url, place.api_key, heads)
+
+
+def _wait_for_workers(place: Town) -> None:
+    """The first one answers before the others listen, and would keep all clients."""
+    log = place.running.data_dir / f"{GATEWAY}.log"
+    until = time.monotonic() + READY_SECONDS
+    while log.read_text(errors="replace").count("ASGI server listening") < WORKERS:
+        if time.monotonic() > until:
+            raise RuntimeError("The gateway's workers do not all start.")
+        time.sleep(0.1)
 
 
 def _model_process() -> int:

@@ -1,12 +1,14 @@
 """A small ASGI application, served by the gateway's own server in the stories of that server.
 
 ``/slow`` streams a line each 50 ms without end and prints when its client leaves; any other path says
-how many bytes it was sent. A WebSocket echoes. At the end it takes half a second for its last work.
+how many bytes it was sent, and in a header which process answers. A WebSocket echoes. At the end it takes
+half a second for its last work.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 from somaagent.observability import tracing
@@ -33,7 +35,8 @@ async def _echo(receive: Any, send: Any) -> None:
 
 
 async def _begin(send: Any) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    headers = [(b"content-type", b"text/plain"), (b"x-process", str(os.getpid()).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
 
 
 async def _slow(receive: Any, send: Any) -> None:
