@@ -12,6 +12,7 @@ import orjson
 from django.conf import settings
 
 from apps.chat import approvals, selectors, turns
+from apps.chat.models import TurnState
 from apps.sessions import selectors as sessions
 from somaagent.agent.events import (
     TextDelta,
@@ -94,7 +95,8 @@ async def follow(*, actor: Actor, turn: Turn, told: Told) -> Answer:
         async for record in records:
             # None: nothing happened for a while, and a wake-up may have been lost.
             if record is None or record.type == TurnAwaitingApproval.type:
-                if (waits := await _waits(actor, turn)) is not None:
+                said = None if record is None else record.values()["expires_at"]
+                if (waits := await _waits(actor, turn, said)) is not None:
                     return waits
                 continue
             if (answer := await text.take(turn, record)) is not None:
@@ -136,12 +138,17 @@ def _ended(turn: Turn, record: Record) -> Answer:
     raise AssertionError(event)
 
 
-async def _waits(actor: Actor, turn: Turn) -> Answer | None:
-    """What to say of a turn that waits for approval now; None where it goes on, or has ended."""
+async def _waits(actor: Actor, turn: Turn, expires_at: str | None) -> Answer | None:
+    """What to say of a turn that waits for approval now; None where it goes on, or has ended.
+
+    ``expires_at``: it has just said so, until then. Its host says it a moment before it lets the turn go.
+    """
     now = await in_tenant(actor.tenant_id, selectors.turn_get, actor=actor, turn_id=turn.id)
-    if now.state != AWAITING:
+    if now.state != AWAITING and (expires_at is None or now.state != TurnState.RUNNING):
         return None
     asked = [call for call in await approvals.questions(actor=actor, turn_id=turn.id) if not call.answer]
+    if not asked:
+        return None
     where = f"{settings.PUBLIC_URL.rstrip('/')}/api/v1/turns/{turn.id}"
     wanted = [
         {
@@ -153,8 +160,8 @@ async def _waits(actor: Actor, turn: Turn) -> Answer | None:
         }
         for call in asked
     ]
-    expires_at = now.approvals_expire_at.isoformat() if now.approvals_expire_at else ""
-    facts = _facts(turn, AWAITING, answer_at=f"{where}/approvals", expires_at=expires_at, approvals=wanted)
+    until = now.approvals_expire_at.isoformat() if now.approvals_expire_at else expires_at or ""
+    facts = _facts(turn, AWAITING, answer_at=f"{where}/approvals", expires_at=until, approvals=wanted)
     names = ", ".join(call.tool for call in asked)
     text = (
         f"The agent waits for approval of {names}. Somebody who may approve answers in the conversation, or "
