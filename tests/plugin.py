@@ -1,6 +1,7 @@
 """Starts the tests' stack before Django reads its settings; its fixtures are in ``tests/conftest.py``.
 
-With ``-n`` each process that runs tests has a stack of its own; the one that hands tests out has none.
+With ``-n`` each process that runs tests has a stack of its own. The one that hands tests out has one only
+where it is given places: pytest has it read their ``conftest.py``.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ _HELP = {"-h", "--help", "-V", "--version", "--collect-only", "--co", "--markers
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
-    hands_out = getattr(early_config.known_args_namespace, "numprocesses", None)
-    if hands_out and "PYTEST_XDIST_WORKER" not in os.environ:
+    known = early_config.known_args_namespace
+    hands_out = getattr(known, "numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ
+    if hands_out and not known.file_or_dir:
         forget_settings()
         return
     closing = contextlib.ExitStack()
