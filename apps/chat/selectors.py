@@ -17,7 +17,7 @@ from somaagent.tenancy.models import Role
 from somaagent.tenancy.scripts import Script, Statement, rows_of
 from somaagent.web.pagination import PageQuery, Part, page_script
 
-from .models import OPEN_STATES, Call, CallState, Turn, TurnState
+from .models import HOSTED_STATES, OPEN_STATES, Call, CallState, Turn, TurnState
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -32,6 +32,11 @@ def turn_get(*, actor: Actor, turn_id: UUID) -> Turn:
     if turn is None:
         raise not_found("turn")
     return turn
+
+
+def turns_hosted() -> int:
+    """How many turns of the tenant run, or wait for a host."""
+    return Turn.objects.filter(state__in=HOSTED_STATES).count()
 
 
 def turn_read(*, turn_id: UUID) -> Turn:

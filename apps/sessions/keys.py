@@ -6,13 +6,13 @@ from django.conf import settings
 
 from .models import ModelProfile
 
-_PURPOSE = "model_profile.api_key"
+PURPOSE = "model_profile.api_key"
 
 
 def sealed(profile: ModelProfile, key: str) -> str:
     """What ``encrypted_key`` holds for ``key``. Raises ``settings.SECRETS.Error``; may ask Vault."""
     token: str = settings.SECRETS.encrypt(
-        key, tenant_id=profile.tenant_id, purpose=_PURPOSE, row_id=profile.pk
+        key, tenant_id=profile.tenant_id, purpose=PURPOSE, row_id=profile.pk
     )
     return token
 
@@ -20,6 +20,6 @@ def sealed(profile: ModelProfile, key: str) -> str:
 def opened(profile: ModelProfile) -> str:
     """The profile's own key. Raises ``settings.SECRETS.Error``; asks Vault about once an hour."""
     key: str = settings.SECRETS.decrypt(
-        profile.encrypted_key, tenant_id=profile.tenant_id, purpose=_PURPOSE, row_id=profile.pk
+        profile.encrypted_key, tenant_id=profile.tenant_id, purpose=PURPOSE, row_id=profile.pk
     )
     return key

@@ -13,14 +13,14 @@ from .models import Webhook
 
 OVERLAP = timedelta(hours=24)
 _MOST_PREVIOUS = 3
-_PURPOSE = "webhook.secret"
+PURPOSE = "webhook.secret"
 
 
 def put(webhook: Webhook, secret: str) -> None:
     """Seals the webhook's first secret into its row. Raises ``secrets_unavailable``."""
     try:
         webhook.encrypted_secret = settings.SECRETS.encrypt(
-            secret, tenant_id=webhook.tenant_id, purpose=_PURPOSE, row_id=webhook.pk
+            secret, tenant_id=webhook.tenant_id, purpose=PURPOSE, row_id=webhook.pk
         )
     except settings.SECRETS.Error as error:
         raise _unavailable() from error
@@ -50,7 +50,7 @@ def current(webhook: Webhook) -> str:
 
 def _open(webhook: Webhook, sealed: str) -> str:
     secret: str = settings.SECRETS.decrypt(
-        sealed, tenant_id=webhook.tenant_id, purpose=_PURPOSE, row_id=webhook.pk
+        sealed, tenant_id=webhook.tenant_id, purpose=PURPOSE, row_id=webhook.pk
     )
     return secret
 

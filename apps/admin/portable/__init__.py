@@ -1,0 +1,1 @@
+"""A tenant as one archive: taken out, brought in elsewhere, erased."""

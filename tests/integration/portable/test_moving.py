@@ -1,0 +1,196 @@
+"""A tenant leaves one installation and is at home in another, as it was."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from decimal import Decimal
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from apps.sessions import keys
+from apps.sessions.models import Agent
+from somaagent.embedded import Stack
+from somaagent.tenancy.models import Role, User
+from somaagent.tenancy.scope import tenant_scope
+from tests import stack as stacks
+from tests.factories import Organisation, key_of, organisation, person, submitted
+from tests.integration.tools.conftest import calls, model, post  # noqa: F401 fixtures
+from tests.integration.tools.hosted import hosted
+from tests.stack import PROJECT_ROOT, RunningStack, foreign_environment
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SAAS = {
+    "SA01_DEPLOYMENT_MODE": "SAAS",
+    "SA01_PUBLIC_URL": "https://agents.example.org",
+    "SA01_SECURE_COOKIES": "true",
+    "SA01_ALLOWED_HOSTS": "agents.example.org",
+}
+KEY = "sk-of-the-tenant-alone-0123456789"
+
+
+def manage(where: RunningStack, *command: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "manage.py", *map(str, command)],
+        cwd=PROJECT_ROOT,
+        env=foreign_environment() | where.environment | SAAS,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def tenant(*arguments: str | Path) -> str:
+    said = StringIO()
+    call_command("tenant", *map(str, arguments), stdout=said)
+    return said.getvalue()
+
+
+def manifest(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as archive:
+        found: dict[str, Any] = json.loads(archive.read("manifest.json"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[RunningStack]:
+    """Another installation, with a Vault of its own and nobody in it."""
+    with tempfile.TemporaryDirectory(prefix="soma-test-") as folder:
+        servers = Stack(Path(folder) / "data", model=False, durable=False)
+        with servers.lock(), stacks.started(servers):
+            running = RunningStack.of(servers)
+            stacks.manage(running, "migrate", "--no-input", "--verbosity=0")
+            yield running
+
+
+@pytest.fixture
+def acme(model: str, post: Any) -> Organisation:  # noqa: F811 the fixtures
+    """An organisation with tools, somebody who reads, and a model's key of its own."""
+    acme = organisation("acme", model_url=model)
+    person("viewer", acme.tenant, Role.VIEWER)
+    with tenant_scope(acme.tenant.id):
+        Agent.objects.filter(id=acme.agent.id).update(tools=["send", "look"])
+        profile = acme.agent.model_profile
+        profile.encrypted_key = keys.sealed(profile, KEY)
+        profile.input_price = Decimal("0.15")
+        profile.save()
+    return acme
+
+
+def test_what_arrives_elsewhere_is_what_left(acme, elsewhere, tmp_path):
+    there, back = tmp_path / "acme.zip", tmp_path / "back.zip"
+    key = tmp_path / "acme.key"
+    api_key = key_of(acme.owner)
+
+    said = tenant("export", acme.tenant.slug, there, "--secrets-key", key)
+    assert "users: 2" in said
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert KEY.encode() not in b"".join(_content(there))
+
+    arrived = manage(elsewhere, "tenant", "import", there, "--secrets-key", key)
+    assert arrived.returncode == 0, arrived.stderr
+    again = manage(
+        elsewhere, "tenant", "export", acme.tenant.slug, back, "--secrets-key", tmp_path / "back.key"
+    )
+    assert again.returncode == 0, again.stderr
+    sealed = "tables/agent_sessions_modelprofile.jsonl"
+    before, after = manifest(there)["files"], manifest(back)["files"]
+    assert before.keys() == after.keys()
+    assert [name for name in before if before[name] != after[name]] == [sealed]  # anew, under another key
+    (ours,), (theirs,) = ([json.loads(line) for line in _content(path, sealed)] for path in (there, back))
+    assert ours | {"encrypted_key": ""} == theirs | {"encrypted_key": ""}
+    assert Decimal(ours["input_price"]) == Decimal("0.15")
+    assert manage(elsewhere, "tenant", "import", there, "--secrets-key", key).returncode == 1
+
+    opened = manage(elsewhere, "shell", "-c", _OPEN.format(tenant=acme.tenant.id, api_key=api_key))
+    assert opened.stdout.splitlines()[-1] == f"{KEY} owner False", opened.stderr
+
+
+# What is known there: the model's key, who the API key stands for, and that nobody became operator.
+_OPEN = """
+from apps.sessions import keys
+from apps.sessions.models import Agent
+from apps.sessions.models import ModelProfile
+from somaagent.tenancy.models import User
+from somaagent.tenancy.scope import tenant_scope
+from somaagent.tenancy.selectors import actor_by_api_key
+with tenant_scope("{tenant}"):
+    key = keys.opened(ModelProfile.objects.get())
+print(key, actor_by_api_key("{api_key}").role, User.objects.filter(is_staff=True).exists())
+"""
+
+
+def _content(path: Path, name: str = "") -> list[bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return [
+            line for file in archive.namelist() if name in file for line in archive.read(file).splitlines()
+        ]
+
+
+def test_without_a_key_secrets_stay_and_that_is_said(acme, tmp_path):
+    said = tenant("export", acme.tenant.slug, tmp_path / "acme.zip")
+    profile = acme.agent.model_profile_id
+    assert f"set it again: agent_sessions_modelprofile {profile} encrypted_key" in said
+    (row,) = _content(tmp_path / "acme.zip", "modelprofile")
+    assert json.loads(row)["encrypted_key"] == ""
+
+
+def test_what_runs_keeps_a_tenant_where_it_is(acme, tmp_path):
+    with tenant_scope(acme.tenant.id):
+        turn = submitted(acme.owner, calls(("send", {"to": "Ada"}))).turn
+    with pytest.raises(CommandError, match=r"1 turns of .* would go on in two places"):
+        tenant("export", acme.tenant.slug, tmp_path / "acme.zip", "--secrets-key", tmp_path / "key")
+    assert list(tmp_path.iterdir()) == []
+    assert hosted(acme, turn).state == "awaiting_approval"
+    tenant("export", acme.tenant.slug, tmp_path / "acme.zip")
+    facts = manifest(tmp_path / "acme.zip")["files"]
+    assert facts["tables/chat_turn.jsonl"]["rows"] == 1
+    assert facts["tables/chat_call.jsonl"]["rows"] == 1
+    assert facts["tables/tools_tooldecision.jsonl"]["rows"] >= 1
+
+
+def test_what_is_no_whole_archive_is_refused(acme, tmp_path):
+    path = tmp_path / "acme.zip"
+    tenant("export", acme.tenant.slug, path)
+    with pytest.raises(CommandError, match="is here already"):
+        tenant("import", path)
+    with pytest.raises(CommandError, match="cannot be written"):
+        tenant("export", acme.tenant.slug, path)
+    with pytest.raises(CommandError, match="no tenant 'nobody'"):
+        tenant("export", "nobody", tmp_path / "nobody.zip")
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("users.jsonl", b'{"id": "another"}\n')
+    with pytest.raises(CommandError, match=r"damaged: users.jsonl is not what"):
+        tenant("import", path)
+    (tmp_path / "text.zip").write_text("no archive")
+    with pytest.raises(CommandError, match="is no archive of a tenant"):
+        tenant("import", tmp_path / "text.zip")
+
+
+def test_people_who_have_another_s_name_keep_a_tenant_out(acme, elsewhere, tmp_path):
+    path = tmp_path / "acme.zip"
+    tenant("export", acme.tenant.slug, path)
+    owner = User.objects.get(id=acme.owner.user_id)
+    assert manage(elsewhere, "shell", "-c", _MAKE.format(owner.username.upper())).returncode == 0
+    refused = manage(elsewhere, "tenant", "import", path)
+    assert refused.returncode == 1
+    assert f"Other people are called so here: {owner.username}" in refused.stderr
+    assert str(acme.tenant.id) not in manage(elsewhere, "shell", "-c", _TENANTS).stdout
+
+
+_MAKE = "from somaagent.tenancy.models import User; User.objects.create(username={!r})"
+_TENANTS = """
+from somaagent.tenancy.models import Tenant
+print([str(tenant.id) for tenant in Tenant.objects.all()])
+"""
