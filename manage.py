@@ -16,6 +16,7 @@ def main(argv: list[str]) -> int:
         return cli.main(argv)
     if cli.asks_for_overview(argv):
         print(cli.overview())
+    cli.become_owner_for(argv)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", settings.module_for_environment())
     # Loads Django, which none of the commands above needs.
     from django.core.management import execute_from_command_line  # noqa: PLC0415  see above

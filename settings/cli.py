@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
 import stamina.instrumentation
 
+from settings.environment import owner_environment
 from settings.problems import ConfigurationError, UsageError, describe
 from settings.vault_errors import VaultError
 
@@ -20,6 +22,8 @@ _COMMANDS = {
 }
 _MODULES = {"secret": "settings.secret_command"}
 _HELP = ("help", "--help", "-h")
+# Commands that need the role that owns the tables: the application cannot delete what it may only add to.
+_AS_OWNER = (("tenant", "erase"),)
 OK, PROBLEMS, COULD_NOT_RUN = 0, 1, 2
 
 
@@ -38,6 +42,18 @@ def overview() -> str:
 
 def asks_for_overview(argv: Sequence[str]) -> bool:
     return not argv or (argv[0] in _HELP and len(argv) == 1)
+
+
+def become_owner_for(argv: Sequence[str]) -> None:
+    """Make this process log in as the owner of the tables, where the command in *argv* needs that."""
+    if tuple(argv[:2]) not in _AS_OWNER:
+        return
+    try:
+        found = owner_environment(os.environ)
+    except KeyError as error:
+        sys.exit(f"This command needs the role that owns the tables, and {error} is not set.")
+    os.environ.clear()
+    os.environ.update(found)
 
 
 def main(argv: Sequence[str]) -> int:

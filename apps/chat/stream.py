@@ -30,13 +30,13 @@ class StreamLost(Exception):  # noqa: N818 - it says what happened
     """Somebody else wrote on: this host is no longer the turn's."""
 
 
-def _key(turn_id: UUID) -> str:
+def key_of(turn_id: UUID) -> str:
     return f"soma:turn:{turn_id}:events"
 
 
 async def append(turn_id: UUID, *records: Record) -> None:
     """Add events, in order, and wake who follows. Raises ``StreamLost`` where a place is taken."""
-    for refused in await appends().append(_key(turn_id), records):
+    for refused in await appends().append(key_of(turn_id), records):
         await _expect(turn_id, refused)
     if (tap := _taps.get(turn_id)) is not None:
         tap.add(records)
@@ -60,13 +60,13 @@ async def _expect(turn_id: UUID, refused: Refused) -> None:
 
 async def read(turn_id: UUID, after: int, *, most: int = READ_AT_ONCE) -> list[Record]:
     """Up to ``most`` events behind the cursor, oldest first."""
-    entries: Entries = await valkey.client().xrange(_key(turn_id), min=f"({after}-0", count=most)
+    entries: Entries = await valkey.client().xrange(key_of(turn_id), min=f"({after}-0", count=most)
     return [_record(entry_id, fields) for entry_id, fields in entries]
 
 
 async def last(turn_id: UUID) -> Record | None:
     """The newest event; None where the stream is gone or was never begun."""
-    entries: Entries = await valkey.client().xrevrange(_key(turn_id), count=1)
+    entries: Entries = await valkey.client().xrevrange(key_of(turn_id), count=1)
     return _record(*entries[0]) if entries else None
 
 
@@ -152,7 +152,7 @@ class _Reading:
     async def _read(self, turn_id: UUID, after: int) -> None:
         error: Exception | None = None
         try:
-            async with wakeups().on(_key(turn_id)) as woken:
+            async with wakeups().on(key_of(turn_id)) as woken:
                 while True:
                     woken.clear()
                     records = await read(turn_id, after)
@@ -197,12 +197,12 @@ async def call_host(turn_id: UUID, owner: str) -> None:
 
 
 async def delete(turn_id: UUID) -> None:
-    await valkey.client().delete(_key(turn_id))
+    await valkey.client().delete(key_of(turn_id))
 
 
 def forget(turn_id: UUID, owner: str) -> None:
     """Delete a turn's events and call its host, from code that has no event loop."""
     pipeline = valkey.blocking_client().pipeline(transaction=True)
-    pipeline.delete(_key(turn_id))
+    pipeline.delete(key_of(turn_id))
     pipeline.publish(channel_of(owner), str(turn_id))
     pipeline.execute()

@@ -1,0 +1,110 @@
+"""A tenant is erased, and nothing of it is left anywhere."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from apps.chat import stream
+from apps.chat.models import Turn
+from apps.sessions.models import Agent
+from somaagent import valkey
+from somaagent.tenancy.models import Role, Tenant, User
+from somaagent.tenancy.scope import tenant_scope
+from somaagent.tenancy.services import membership_create
+from tests.factories import Organisation, organisation, person, submitted, user_of
+from tests.integration.tools.conftest import calls, model, post  # noqa: F401 fixtures
+from tests.integration.tools.hosted import hosted
+from tests.stack import PROJECT_ROOT, RunningStack, foreign_environment
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def manage(stack: RunningStack, *command: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "manage.py", "tenant", *map(str, command)],
+        cwd=PROJECT_ROOT,
+        env=foreign_environment() | stack.environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def acme(model: str, post: Any) -> Organisation:  # noqa: F811 the fixtures
+    """An organisation that has talked, and called tools."""
+    acme = organisation("acme", model_url=model)
+    with tenant_scope(acme.tenant.id):
+        Agent.objects.filter(id=acme.agent.id).update(tools=["look"])
+        turn = submitted(acme.owner, calls(("look", {"to": "Oslo"})) + "\nthen say: Far.").turn
+    assert hosted(acme, turn).state == "completed"
+    return acme
+
+
+def left(stack: RunningStack, *wanted: object) -> list[str]:
+    """Tables and keys that hold one of these, whoever's they are."""
+    with stack.superuser() as superuser:
+        tables = superuser.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        patterns = [f"%{each}%" for each in wanted]
+        found = [name for (name,) in tables if superuser.execute(_HOLDS.format(name), [patterns]).fetchone()]
+    keys = valkey.blocking_client().keys("*")
+    return found + [key.decode() for key in keys if any(str(each) in key.decode() for each in wanted)]
+
+
+_HOLDS = 'SELECT 1 FROM "{}" found WHERE found::text LIKE ANY(%s) LIMIT 1'
+
+
+def suspend(acme: Organisation) -> None:
+    Tenant.objects.filter(id=acme.tenant.id).update(suspended_at=timezone.now())
+
+
+def test_nothing_of_it_is_found_and_a_signed_report_says_so(acme, stack, tmp_path):
+    neighbour = organisation("neighbour")
+    both = person("of-both", acme.tenant)
+    membership_create(tenant=neighbour.tenant, user=user_of(both), role=Role.MEMBER)
+    with tenant_scope(acme.tenant.id):
+        turns = list(Turn.objects.values_list("id", flat=True))
+    report = tmp_path / "report.json"
+    assert left(stack, acme.tenant.id, acme.owner.user_id, stream.key_of(turns[0]))
+    suspend(acme)
+
+    done = manage(stack, "erase", acme.tenant.slug, report, "--for-ever", acme.tenant.slug)
+    assert done.returncode == 0, done.stderr
+    assert left(stack, acme.tenant.id, acme.owner.user_id, *turns) == []
+    assert User.objects.filter(id=both.user_id).exists()
+    with tenant_scope(neighbour.tenant.id):
+        assert Agent.objects.count() == 1
+    told = json.loads(report.read_text())
+    assert told["erased"]["tenant_id"] == str(acme.tenant.id)
+    assert (told["rows"]["chat_turn"], told["rows"]["tools_toolcallrecord"], told["people"]) == (1, 1, 1)
+
+    assert "is as it was written" in manage(stack, "verify-report", report).stdout
+    report.write_text(report.read_text().replace('"people": 1', '"people": 0'))
+    refused = manage(stack, "verify-report", report)
+    assert (refused.returncode, "was changed" in refused.stderr) == (1, True)
+
+
+def test_who_is_not_sure_erases_nothing(acme, stack, tmp_path):
+    report = tmp_path / "report.json"
+    slug = acme.tenant.slug
+    live = manage(stack, "erase", slug, report, "--for-ever", slug)
+    assert (live.returncode, "is not suspended" in live.stderr, report.exists()) == (1, True, False)
+    suspend(acme)
+    for wrong, why in (
+        (["erase", slug, report, "--for-ever", "another"], "nothing was erased"),
+        (["erase", "nobody", report, "--for-ever", "nobody"], "There is no tenant"),
+        (["erase", slug, tmp_path / "no" / "report", "--for-ever", slug], "cannot be written"),
+    ):
+        refused = manage(stack, *wrong)
+        assert (refused.returncode, why in refused.stderr) == (1, True), refused.stderr
+    assert not report.exists()
+    with tenant_scope(acme.tenant.id):
+        assert Turn.objects.count() == 1
