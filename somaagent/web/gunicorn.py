@@ -33,7 +33,7 @@ _MEMORY = Path("/dev/shm")  # noqa: S108 - only for heartbeat files, which would
 _BYTES_PER_CHAR = 6
 _SHARES = Shares()
 # Allocations until the collector looks for cycles, and how many of its looks go on to older objects. A
-# request makes thousands of objects and hardly a cycle: with Python's own 700 it looked several times for each.
+# request makes thousands of objects and hardly a cycle: with Python's own 700 it looked several times each.
 _COLLECT = (20_000, 20, 20)
 
 logging.configure("gateway", django_settings.LOG_LEVEL)
