@@ -80,11 +80,12 @@ def _outcome(answered: Answered) -> Outcome:
 
 
 def _refusal(answered: Answered) -> str:
+    why = f", saying “{answered.reason}”" if answered.reason else ""
     if answered.cut_short:
-        return "It was cut short and may have taken effect. Nobody wanted it to be run again."
+        who = "The user did not want" if answered.answer == Answer.DENIED else "Nobody wanted"
+        return f"It was cut short and may have taken effect. {who} it to be run again{why}."
     if answered.answer == Answer.EXPIRED:
         return "Nobody approved it in time. Do not try it again unless you are asked to."
-    why = f", saying “{answered.reason}”" if answered.reason else ""
     return f"The user denied it{why}. Do not try it again unless you are asked to."
 
 
