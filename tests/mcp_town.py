@@ -23,6 +23,7 @@ from mcp.server.mcpserver import MCPServer
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from somaagent.embedded.addresses import loopback
 
@@ -34,7 +35,7 @@ Answer = Callable[[Request], Awaitable[Response]]
 
 def well(name: str) -> Starlette:
     """A server as it should be."""
-    server = MCPServer(name)
+    server = MCPServer(name, log_level="ERROR")
 
     @server.tool(
         description="Says what it is given.", annotations=types.ToolAnnotations(idempotent_hint=True)
@@ -202,10 +203,13 @@ class Authority:
 
 
 class Town:
-    """All of them on one port. ``asked`` counts requests by the server's name."""
+    """All of them on one port. ``asked`` counts requests by the server's name, ``connections`` all that were
+    made, with or without a request.
+    """
 
     def __init__(self) -> None:
         self.port = 0
+        self.connections = 0
         self.asked: Counter[str] = Counter()
         self.authority = Authority()
         self.houses: dict[str, Any] = {}
@@ -251,7 +255,14 @@ class Town:
 
 @contextmanager
 def running(town: Town) -> Iterator[Town]:
-    config = uvicorn.Config(town, host=loopback(), port=0, log_level="error", timeout_graceful_shutdown=1)
+    class Counted(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            town.connections += 1
+            super().connection_made(transport)
+
+    config = uvicorn.Config(
+        town, host=loopback(), port=0, log_level="error", timeout_graceful_shutdown=1, http=Counted
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
