@@ -18,6 +18,7 @@ from channels.routing import ProtocolTypeRouter
 import somaagent.celery  # noqa: F401 the tasks that are sent from here need its broker
 from apps.chat import host
 from apps.tools.mcp import sessions
+from somaagent import loops
 from somaagent.observability import logging, tracing
 from somaagent.routing import websocket
 from somaagent.tenancy import pool
@@ -38,6 +39,6 @@ application = ProtocolTypeRouter(
     {
         "http": Gateway(),
         "websocket": tracing.Traced(websocket),
-        "lifespan": Lifespan(at_stop=[_drain, sessions.close, pool.close]),
+        "lifespan": Lifespan(at_stop=[_drain, sessions.close, loops.close, pool.close]),
     }
 )

@@ -26,6 +26,7 @@ from celery import Celery, signals
 from celery.beat import Scheduler
 from django.conf import settings as django_settings
 
+from somaagent import loops
 from somaagent.background import run_coroutine
 from somaagent.observability import logging, metrics, tracing
 
@@ -228,6 +229,7 @@ def _child_ends(pid: int | None = None, **_: Any) -> None:
 
     run_coroutine(host.drain(0))
     run_coroutine(sessions.close())
+    run_coroutine(loops.close())
     tracing.flush()
     metrics.mark_dead(pid or os.getpid())
 

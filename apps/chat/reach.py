@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from somaagent.agent.models.retrying import RetryingModel, RetryPolicy
 from somaagent.agent.models.session import open_session
 from somaagent.agent.ports import ChatModel, EmbeddingModel, ModelSettings
 from somaagent.agent.prices import Prices
+from somaagent.loops import OneForEachLoop
 from somaagent.observability import metrics
 
 from .guards import guarded, guarded_embeddings
@@ -40,17 +40,8 @@ logger = structlog.get_logger(__name__)
 ADAPTERS: dict[str, type[Adapter]] = {"openai_compatible": OpenAICompatible, "anthropic": Anthropic}
 KEY_REFUSED = "model_refused_key"
 
-_sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = (
-    weakref.WeakKeyDictionary()
-)
-
-
-def _session() -> aiohttp.ClientSession:
-    """The running event loop's HTTP session."""
-    loop = asyncio.get_running_loop()
-    if loop not in _sessions:
-        _sessions[loop] = open_session()
-    return _sessions[loop]
+# For models alone: one HTTP session for each event loop.
+_sessions = OneForEachLoop(open_session, aiohttp.ClientSession.close)
 
 
 async def model_for(profiles: Sequence[ModelProfile]) -> ChatModel:
@@ -124,14 +115,14 @@ async def embeddings_for(profile: ModelProfile) -> EmbeddingModel:
 
 async def open_embeddings(profile: ModelProfile) -> EmbeddingModel:
     """The same, asked once and unguarded. Raises ``model_secret_missing`` and the adapter's."""
-    return OpenAIEmbeddings(session=_session(), **await _way_to(profile))
+    return OpenAIEmbeddings(session=_sessions.get(), **await _way_to(profile))
 
 
 async def open_model(profile: ModelProfile) -> ChatModel:
     """The model of one profile alone, unguarded. Raises ``model_secret_missing`` and the adapter's."""
     facts = await _way_to(profile)
     adapter = ADAPTERS.get(profile.protocol)
-    model: ChatModel = adapter(session=_session(), **facts) if adapter else PydanticAI(**facts)
+    model: ChatModel = adapter(session=_sessions.get(), **facts) if adapter else PydanticAI(**facts)
     return ConstrainedTools(model) if profile.tool_calls == "constrained" else model
 
 

@@ -11,7 +11,6 @@ import asyncio
 import os
 import socket
 import time
-import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from django.conf import settings
 from yarl import URL
 
 from somaagent.errors import Kind, SomaError
+from somaagent.loops import OneForEachLoop
 
 from .addresses import Network, NotPublic, allowed_url, is_allowed, not_public
 
@@ -233,12 +233,9 @@ def _failed(code: str, message: str) -> SomaError:
     return SomaError(Kind.UPSTREAM, code, message)
 
 
-_clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Outbound] = weakref.WeakKeyDictionary()
+_clients = OneForEachLoop(lambda: Outbound(settings.OUTBOUND_ALLOWED_NETWORKS), Outbound.close)
 
 
 def outbound() -> Outbound:
     """The running event loop's client, with what the operator allows."""
-    loop = asyncio.get_running_loop()
-    if loop not in _clients:
-        _clients[loop] = Outbound(settings.OUTBOUND_ALLOWED_NETWORKS)
-    return _clients[loop]
+    return _clients.get()

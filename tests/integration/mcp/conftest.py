@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Iterator, Mapping
 from ipaddress import ip_network
 from typing import Any, TypeVar
@@ -113,8 +112,7 @@ async def _fresh() -> None:
     """Nobody reads, no session is open, and the guarded client is made of the settings as they are now."""
     await lists.idle()
     await sessions.close()
-    if held := client._clients.pop(asyncio.get_running_loop(), None):
-        await held.close()
+    await client._clients.close()
 
 
 def start_afresh() -> None:
