@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,11 +151,13 @@ def stop(stack: Stack, processes: dict[str, subprocess.Popen[bytes]]) -> None:
             process.wait()
 
 
-def manage(running: RunningStack, *arguments: str) -> str:
-    """Run a command of manage.py as the owner of the tables. Gives what it printed; raises what it said."""
+def manage(running: RunningStack, *arguments: str, settings: Mapping[str, str] | None = None) -> str:
+    """Run a command of manage.py as the owner of the tables, with ``settings`` besides the stack's own. Gives
+    what it printed; raises what it said.
+    """
     done = subprocess.run(
         [sys.executable, str(PROJECT_ROOT / "manage.py"), *arguments],
-        env=running.owner_environment,
+        env=running.owner_environment | dict(settings or {}),
         cwd=PROJECT_ROOT,
         capture_output=True,
         text=True,

@@ -49,8 +49,11 @@ COMMANDS = {
 }
 
 
+# Until its list is read: on a machine that is busy, a host would go on without.
 _LEDGER = """
+import asyncio
 from apps.sessions.models import Agent, ModelProfile
+from apps.tools import toolbox
 from apps.tools.mcp.models import McpServer
 from somaagent.tenancy.models import Tenant
 from somaagent.tenancy.scope import tenant_scope
@@ -59,6 +62,11 @@ with tenant_scope(tenant.id):
     McpServer.objects.create(tenant=tenant, slug="ledger", name="Ledger", url="{url}")
     Agent.objects.update(tools=["ledger__*"])
     ModelProfile.objects.update(tool_calls="native")
+async def read():
+    async with asyncio.timeout({patience}):
+        while not await toolbox.tools_named(tenant.id, ["ledger__*"]):
+            await asyncio.sleep(0.2)
+asyncio.run(read())
 """
 
 
@@ -151,7 +159,8 @@ def town(
             stack.manage(running, "migrate", "--no-input", "--verbosity=0")
             seeded = _seed(running, model_url)
             if ledger_url:
-                stack.manage(running, "shell", "--verbosity=0", "-c", _LEDGER.format(url=ledger_url))
+                script = _LEDGER.format(url=ledger_url, patience=READY_SECONDS)
+                stack.manage(running, "shell", "--verbosity=0", "-c", script, settings=settings)
             made = Town(running, server_processes, model_url, seeded["api_key"], dict(settings))
             try:
                 for name in processes:

@@ -65,3 +65,16 @@ def _house(gateway: Gateway) -> House:
         _, key = tenancy.api_key_create(tenant_id=tenant.id, user_id=user.id, name="journey")
         people.append(Person(name, password, key))
     return House(tenant.id, *people)
+
+
+def lists_known(home: House) -> int:
+    """Of how many of the house's MCP servers every host knows the tools. For ``in_database``."""
+    from apps.tools.mcp.models import McpServer  # noqa: PLC0415 - Django is not configured before
+    from somaagent import valkey  # noqa: PLC0415 - as above
+    from somaagent.tenancy.scope import tenant_scope  # noqa: PLC0415 - as above
+
+    with tenant_scope(home.tenant_id):
+        rows = list(McpServer.objects.values_list("id", flat=True))
+    client = valkey.blocking_client()
+    keys = [key for row in rows for key in client.keys(f"soma:mcp:list:*{row}*")]
+    return sum(client.hget(key, "read_at") is not None for key in keys)
