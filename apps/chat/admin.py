@@ -23,7 +23,8 @@ from somaagent.tenancy.admin import ReadOnlyAdmin
 
 from .guards import breaker_name
 from .models import Step, Turn
-from .schedules import admin as _schedules  # noqa: F401 Django looks for an app's admin in this module alone
+from .money import admin as money_admin  # noqa: F401 Django looks for an app's admin in this module alone
+from .schedules import admin as _schedules  # noqa: F401 as above
 from .trial import try_model
 from .webhooks import admin as webhook_admin  # noqa: F401 it registers itself
 

@@ -25,16 +25,19 @@ from somaagent.agent.coalesce import coalesce
 from somaagent.agent.events import AgentEvent, RunCompleted, StepStarted, TextDelta
 from somaagent.agent.limits import Limits
 from somaagent.agent.loop import run
-from somaagent.agent.messages import NOTHING_USED, ModelMessage, Usage
+from somaagent.agent.messages import ModelMessage, Usage
 from somaagent.agent.ports import ModelSettings, ToolSchema, Toolset
-from somaagent.agent.step_events import StepCompleted
 from somaagent.agent.toolsets import EmptyToolset
 from somaagent.errors import Kind, SomaError
 from somaagent.observability import metrics
 from somaagent.tenancy.actor import Actor
+from somaagent.tenancy.fields import uuid7
+from somaagent.tenancy.ledger.models import Source
+from somaagent.tenancy.payers import Payer
 from somaagent.tenancy.scope import in_tenant
 
 from . import reach
+from .charges import Account
 from .runner import COALESCE_SECONDS
 
 if TYPE_CHECKING:
@@ -66,6 +69,13 @@ class Chosen:
 
     agent: Agent
     profiles: Sequence[ModelProfile]
+
+    def payer(self, actor: Actor) -> Payer:
+        """Who pays for one more run of theirs."""
+        agent = self.agent
+        return Payer(
+            actor.tenant_id, actor.user_id, Source.COMPLETION, uuid7(), actor.key_id, agent.id, agent.slug
+        )
 
 
 def agent_chosen(*, slug: str) -> Chosen:
@@ -157,24 +167,27 @@ async def _counted(actor: Actor, chosen: Chosen, asked: Asked) -> AsyncGenerator
 
 
 async def _events(actor: Actor, chosen: Chosen, asked: Asked) -> AsyncGenerator[AgentEvent, None]:
-    instructions = chosen.agent.instructions
-    used = [NOTHING_USED]
+    instructions, account = chosen.agent.instructions, Account(chosen.payer(actor), chosen.profiles)
     told = [ModelMessage("system", instructions)] if instructions else []
+    messages = [*told, *asked.messages]
     events = run(
-        [*told, *asked.messages],
+        messages,
         model=await reach.model_for(chosen.profiles),
-        toolset=await _toolset(actor, chosen.agent, asked, Progress(spent=lambda: used[-1])),
+        toolset=await _toolset(actor, chosen.agent, asked, Progress(spent=lambda: account.used)),
         settings=asked.settings,
         limits=Limits(seconds=settings.TURN_TIMEOUT_SECONDS),
         caller_tools=asked.tools,
         summary=asked.summary,
     )
-    async with aclosing(coalesce(events, COALESCE_SECONDS)) as coalesced:
-        async for event in coalesced:
-            if isinstance(event, StepCompleted):
-                used.append(used[-1] + event.usage)
-            if not isinstance(event, StepStarted):
-                yield event
+    try:
+        async with aclosing(coalesce(events, COALESCE_SECONDS)) as coalesced:
+            async for event in coalesced:
+                await account.note(event)
+                if not isinstance(event, StepStarted):
+                    yield event
+    finally:
+        # Also where the caller is gone: what the model wrote until then is paid for.
+        await account.close(messages)
 
 
 async def _toolset(actor: Actor, agent: Agent, asked: Asked, progress: Progress) -> Toolset:

@@ -14,12 +14,17 @@ from apps.sessions import selectors as sessions
 from somaagent.agent.failures import ModelError, garbled
 from somaagent.agent.messages import Usage
 from somaagent.agent.ports import EmbeddingInputs, Embeddings
+from somaagent.agent.prices import priced
 from somaagent.errors import Kind, SomaError
 from somaagent.observability import metrics
 from somaagent.tenancy.actor import Actor
+from somaagent.tenancy.fields import uuid7
+from somaagent.tenancy.ledger.models import Source
+from somaagent.tenancy.payers import Payer
 from somaagent.tenancy.scope import in_tenant
 
-from . import reach
+from . import charges, reach
+from .spending import Spent
 
 if TYPE_CHECKING:
     from apps.sessions.models import ModelProfile
@@ -59,6 +64,9 @@ async def embed(*, actor: Actor, wanted: Wanted) -> Embeddings:
     state, usage, code = "failed", Usage(), None
     try:
         given = await _embedded(profile, wanted)
+        payer = Payer(actor.tenant_id, actor.user_id, Source.EMBEDDINGS, uuid7(), actor.key_id)
+        spent = Spent(1, priced(given.usage, reach.prices_of(profile)), profile.slug)
+        await charges.charge(payer, spent, [profile])
         state, usage = "completed", given.usage
     except ModelError as error:
         code = error.code

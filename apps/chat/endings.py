@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import structlog
 
 from somaagent import valkey
-from somaagent.agent.messages import ModelMessage
+from somaagent.agent import tokens
+from somaagent.agent.messages import NOTHING_USED, ModelMessage, Usage
+from somaagent.agent.prices import priced
 from somaagent.errors import Kind, SomaError
 from somaagent.tenancy.scope import DATABASE_AWAY
 
 from .models import TurnState
+from .reach import prices_of
+from .spending import Spent
 from .work import Work
+
+if TYPE_CHECKING:
+    from apps.sessions.models import ModelProfile
 
 logger = structlog.get_logger(__name__)
 
@@ -23,6 +33,44 @@ class Ending:
 
     state: TurnState
     error: SomaError | None = None
+
+
+@dataclass(slots=True)
+class Unended:
+    """A step whose model was asked and has not come to its end: what it wrote until now."""
+
+    step: int
+    written: list[str] = field(default_factory=list)
+
+
+def cut_short(work: Work, step: Unended | None, summaries: Usage) -> Spent | None:
+    """What a turn's end charges for a step that came to none; None where nothing is known to be used.
+
+    ``summaries`` were made for it, and counted.
+    """
+    if step is None:
+        return None
+    conversation = work.conversation
+    spent = guessed(step, messages_of(work), conversation.profiles[0], conversation.ratio)
+    if spent is not None:
+        return replace(spent, usage=summaries + spent.usage)
+    return Spent(step.step, summaries, conversation.profiles[0].slug) if summaries != NOTHING_USED else None
+
+
+def guessed(
+    step: Unended, messages: Sequence[ModelMessage], profile: ModelProfile, ratio: float = 1.0
+) -> Spent | None:
+    """What a step used whose model was stopped in mid-answer; None where it wrote nothing.
+
+    No server says what it used then, and it is paid for all the same: it is guessed, at the prices of the
+    agent's own profile. ``ratio`` as in ``Conversation``.
+    """
+    if not step.written:
+        return None
+    read = math.ceil(tokens.guess(messages) * ratio)
+    said = tokens.guess([ModelMessage("assistant", "".join(step.written))])
+    used = priced(Usage(input_tokens=read, output_tokens=said), prices_of(profile))
+    return Spent(step.step, used, profile.slug, estimated=True)
 
 
 def unexpected(error: Exception) -> Ending:

@@ -24,7 +24,8 @@ from . import calls, history, statements
 from .calls import TakenUp
 from .models import HOSTED_STATES, Step, Turn, TurnState
 from .requests import request_of
-from .stepping import calls_end, while_held
+from .spending import Spent
+from .stepping import calls_end, charged, while_held
 from .webhooks import services as webhooks
 from .webhooks.statements import deliveries
 from .work import UserOfTurn, Work, lease_end
@@ -44,7 +45,7 @@ def turn_claim(*, tenant_id: UUID, turn_id: UUID, owner: str) -> Script[Work | N
     (taken,) = yield [statements.take(turn_id=turn_id, owner=owner, until=lease_end())]
     if not taken:
         return None
-    session_id, input_id, attempt, submitted_at, kept, user_id, begun = taken[0]
+    session_id, input_id, attempt, submitted_at, kept, user_id, begun, key_id = taken[0]
     request = request_of(kept)
     agents, profiles, members, newest, done, ratio = yield [
         sessions.session_agent(session_id),
@@ -73,7 +74,8 @@ def turn_claim(*, tenant_id: UUID, turn_id: UUID, owner: str) -> Script[Work | N
         attempt=attempt,
         submitted_at=submitted_at,
         conversation=conversation,
-        user=UserOfTurn(user_id, role_of(members)),
+        user=UserOfTurn(user_id, role_of(members), key_id),
+        agent_id=agent.id,
         agent=agent.slug,
         tools=agent.tools,
         done=kept_steps,
@@ -97,8 +99,9 @@ def turn_renew(*, turn_id: UUID, owner: str) -> Script[TurnState | None]:
 
 def step_keep(*, work: Work, step: StepCompleted) -> Script[bool]:
     """Keep a finished step. False when another host has the turn: its steps are the ones that count."""
-    kept = statements.keep(_step(work, step))
-    return (yield from while_held(work, kept, statements.nothing_begun(work.turn_id)))
+    spent = Spent(step.step, step.usage, step.profile)
+    kept = [statements.keep(_step(work, step)), statements.nothing_begun(work.turn_id)]
+    return (yield from while_held(work, *kept, charged(work, spent)))
 
 
 def summary_keep(*, work: Work, message_id: UUID, summary: str) -> Script[bool]:
@@ -122,7 +125,8 @@ def _step(work: Work, step: StepCompleted) -> Step:
 class Outcome:
     """How a turn ended: its state, the text that there is, what it used, the error if it failed.
 
-    ``step``: its last one, where that ended with the turn and is to be kept with it.
+    ``step``: its last one, where that ended with the turn and is to be kept with it. ``cut_short``: what one
+    used that came to no end.
     """
 
     state: TurnState
@@ -133,6 +137,12 @@ class Outcome:
     error_message: str = ""
     error_retryable: bool = False
     step: StepCompleted | None = None
+    cut_short: Spent | None = None
+
+    def spent(self) -> list[Spent]:
+        """What is to be charged with the turn's end."""
+        last = [Spent(self.step.step, self.step.usage, self.step.profile)] if self.step else []
+        return [*last, self.cut_short] if self.cut_short else last
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +173,7 @@ def turn_finish(*, work: Work, outcome: Outcome) -> Script[Finished]:
     if not ended:
         return (yield from _finished_before(work, following))
     batch = [statements.keep(_step(work, outcome.step))] if outcome.step else []
+    batch += [charged(work, spent) for spent in outcome.spent()]
     if answer is not None:
         batch += sessions.answered(
             tenant_id=work.tenant_id,

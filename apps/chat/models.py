@@ -52,6 +52,7 @@ class Turn(TenantOwned, IdempotentCreate):
 
     session = models.ForeignKey("agent_sessions.Session", on_delete=models.CASCADE, related_name="turns")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    api_key_id = models.UUIDField(null=True, editable=False, help_text="The key that submitted it, if one.")
     input_message = models.ForeignKey("agent_sessions.Message", on_delete=models.CASCADE, related_name="+")
     output_message = models.OneToOneField(
         "agent_sessions.Message", on_delete=models.CASCADE, null=True, blank=True, related_name="+"

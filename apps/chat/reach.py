@@ -56,7 +56,7 @@ async def model_for(profiles: Sequence[ModelProfile]) -> ChatModel:
             slug,
             functools.partial(_patient_model, profile),
             functools.partial(_within, profile),
-            _prices_of(profile),
+            prices_of(profile),
         )
         for slug, profile in by_slug.items()
     ]
@@ -98,7 +98,8 @@ def window_of(profile: ModelProfile, ratio: float) -> Window:
     return Window(profile.context_tokens, profile.max_output_tokens, ratio)
 
 
-def _prices_of(profile: ModelProfile) -> Prices:
+def prices_of(profile: ModelProfile) -> Prices:
+    """What the profile's answers cost now."""
     return Prices(
         input=profile.input_price,
         cached=profile.cached_price,

@@ -27,8 +27,10 @@ from somaagent.agent.coalesce import coalesce
 from somaagent.agent.events import (
     AgentEvent,
     ContextCompacted,
+    ReasoningDelta,
     RunCompleted,
     RunPaused,
+    StepStarted,
     TextDelta,
     TurnAwaitingApproval,
     TurnCancelled,
@@ -50,7 +52,7 @@ from somaagent.tenancy.patience import patiently, performed_patiently
 from somaagent.tenancy.scope import DATABASE_AWAY, in_database, in_tenant
 
 from . import endings, hosting, reach, stepping, stream
-from .endings import Ending
+from .endings import Ending, Unended
 from .hosting import Outcome
 from .models import TurnState
 from .owner import owner
@@ -110,6 +112,7 @@ class _Host:
         self.summaries = NOTHING_USED
         self.begun_usage = work.taken_up.begun.answered.usage if work.taken_up else NOTHING_USED
         self.summarised = 0
+        self.unended: Unended | None = None
         self.paused = False
         self.started = time.monotonic()
         self.stopped_by: TurnState | None = None
@@ -244,6 +247,10 @@ class _Host:
         return await performed_patiently(self.work.tenant_id, keep)
 
     def _note(self, event: TurnEvent) -> None:
+        if isinstance(event, StepStarted):
+            self.unended = Unended(event.step)
+        elif self.unended and isinstance(event, TextDelta | ReasoningDelta):
+            self.unended.written.append(event.text)
         if isinstance(event, TextDelta):
             if not self.parts and self.work.attempt == 1:
                 waited = (timezone.now() - self.work.submitted_at).total_seconds()
@@ -253,10 +260,10 @@ class _Host:
             self.summaries += event.usage
             self._tell(event)
         elif isinstance(event, StepAnswered):
-            self.begun_usage, self.summaries = event.usage, NOTHING_USED
+            self.begun_usage, self.summaries, self.unended = event.usage, NOTHING_USED, None
         elif isinstance(event, StepCompleted):
             self.usage += event.usage
-            self.begun_usage, self.summaries = NOTHING_USED, NOTHING_USED
+            self.begun_usage, self.summaries, self.unended = NOTHING_USED, NOTHING_USED, None
 
     def _tell(self, compacted: ContextCompacted) -> None:
         metrics.COMPACTIONS.labels(covers=compacted.covers).inc()
@@ -309,6 +316,7 @@ class _Host:
 
     async def _finish(self, ending: Ending) -> UUID | None:
         failed = TurnFailed.of(ending.error) if ending.error else None
+        cut_short = endings.cut_short(self.work, self.unended, self.summaries)
         self.usage += self.summaries + self.begun_usage
         outcome = Outcome(
             state=ending.state,
@@ -319,6 +327,7 @@ class _Host:
             error_message=failed.message if failed else "",
             error_retryable=failed.retryable if failed else False,
             step=self.last_step,
+            cut_short=cut_short,
         )
         finish = functools.partial(hosting.turn_finish, work=self.work, outcome=outcome)
         finished = await performed_patiently(self.work.tenant_id, finish)

@@ -30,7 +30,7 @@ UPDATE chat_turn turn
 SET state = 'running', lease_owner = %(owner)s, lease_expires_at = %(until)s, started_at = %(now)s,
     attempt = attempt + 1
 WHERE id = %(turn)s AND state = 'queued' AND {_TIME_HAS_COME}
-RETURNING session_id, input_message_id, attempt, created_at, request::text, user_id, begun::text
+RETURNING session_id, input_message_id, attempt, created_at, request::text, user_id, begun::text, api_key_id
 """  # noqa: S608 conditions of ours
 
 _LEFT = f"""
@@ -112,7 +112,7 @@ def _stop(where: str, parameters: dict[str, Any]) -> list[Statement]:
 
 def take(*, turn_id: UUID, owner: str, until: datetime) -> Statement:
     """Claims a queued turn whose time has come: session, input message, attempt, time of submission, request,
-    user, and the step that is begun.
+    user, the step that is begun, and the API key.
 
     Where another turn of the session is taken in the same moment, the index of running turns refuses one.
     """

@@ -12,10 +12,12 @@ from apps.tools.tool import Caller
 from somaagent.agent.messages import ToolCall, Usage
 from somaagent.agent.ports import Outcome, ToolResult
 from somaagent.agent.step_events import StepAnswered, ToolFinished
+from somaagent.tenancy.ledger.statements import recorded
 from somaagent.tenancy.scripts import Last, Script, Statement, together
 
 from . import calls, statements
 from .models import Call, TurnState
+from .spending import Spent, record_of
 from .work import Work
 
 
@@ -27,12 +29,19 @@ def while_held(work: Work, *writes: Statement) -> Script[bool]:
     return bool(rows)
 
 
+def charged(work: Work, spent: Spent) -> Statement:
+    """Writes down what a step of a turn used, once: what another host ends was charged when it began."""
+    return recorded(record_of(work.payer(), spent, work.conversation.profiles))
+
+
 def step_begin(*, work: Work, answered: StepAnswered) -> Script[bool]:
-    """Keep what the model asked for, and what becomes of each call, before any of them runs."""
+    """Keep what the model asked for, its cost, and what becomes of each call, before any of them runs."""
+    spent = Spent(answered.step, answered.usage, answered.profile)
     return (
         yield from while_held(
             work,
             statements.begin(turn_id=work.turn_id, answered=answered),
+            charged(work, spent),
             *(
                 calls.judged(
                     tenant_id=work.tenant_id, turn_id=work.turn_id, step=answered.step, verdict=verdict

@@ -14,6 +14,8 @@ from django.utils import timezone
 from apps.tools.tool import Caller
 from somaagent.agent.messages import ModelMessage
 from somaagent.agent.step_events import StepCompleted
+from somaagent.tenancy.ledger.models import Source
+from somaagent.tenancy.payers import Payer
 
 from .calls import TakenUp
 from .requests import Request
@@ -59,18 +61,21 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class UserOfTurn:
-    """Whose turn it is, and their role in the tenant; empty where they are no member any more."""
+    """Whose turn it is, their role in the tenant (empty where they are no member any more), and the API key
+    that they submitted it with, if one.
+    """
 
     id: UUID
     role: str
+    key_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """A claimed turn, with what its host needs to answer it: the steps that are done, oldest first.
 
-    ``agent`` is its slug, ``tools`` what it may use. ``taken_up``: the step that another host began.
-    ``request``: how its caller wants it answered, where they said.
+    ``agent`` is its agent's slug, ``tools`` what that may use. ``taken_up``: the step that another host
+    began. ``request``: how its caller wants it answered, where they said.
     """
 
     turn_id: UUID
@@ -81,6 +86,7 @@ class Work:
     submitted_at: datetime
     conversation: Conversation
     user: UserOfTurn
+    agent_id: UUID
     agent: str
     tools: Sequence[str] = ()
     taken_up: TakenUp | None = None
@@ -91,6 +97,11 @@ class Work:
         """As the tools know them."""
         user = self.user
         return Caller(self.tenant_id, user.id, user.role, self.agent, self.session_id, self.turn_id)
+
+    def payer(self) -> Payer:
+        """As the ledger knows them."""
+        user, source = self.user, Source.TURN
+        return Payer(self.tenant_id, user.id, source, self.turn_id, user.key_id, self.agent_id, self.agent)
 
     def tools_called(self) -> list[str]:
         """The names of the tools whose results the turn has."""

@@ -11,13 +11,17 @@ from somaagent.errors import Kind, SomaError
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """An authenticated user in a tenant. Both come from the credential alone, or from the user's schedule."""
+    """An authenticated user in a tenant. Both come from the credential alone, or from the user's schedule.
+
+    ``key_id``: the API key that the credential is, if it is one.
+    """
 
     tenant_id: UUID
     user_id: UUID
     role: str
     scopes: frozenset[str]
     via: Literal["api_key", "browser", "schedule"]
+    key_id: UUID | None = None
 
     def require(self, scope: str) -> None:
         """Raise ``forbidden`` unless the credential carries ``scope``."""

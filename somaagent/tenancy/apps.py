@@ -7,3 +7,8 @@ class TenancyConfig(AppConfig):
     name = "somaagent.tenancy"
     label = "tenancy"
     verbose_name = "Tenancy"
+
+    def import_models(self) -> None:
+        """Those of its packages as well."""
+        super().import_models()
+        from .ledger import models as ledger  # noqa: F401, PLC0415 apps are there only now

@@ -60,12 +60,22 @@ def runtime_grants() -> RunSQL:
 
 def definer_function(signature: str, returns: str, body: str) -> RunSQL:
     """What must come before the tenant is known. It runs as the owner, and only the runtime may call it."""
+    return RunSQL(sql=_definer(signature, returns, body), reverse_sql=[f"DROP FUNCTION {signature}"])
+
+
+def definer_function_replaced(signature: str, *, now: tuple[str, str], before: tuple[str, str]) -> RunSQL:
+    """Another one of the same signature: what each returns, and its body.
+
+    Older code calls it too while a new version is rolled out: it gives what the other gave, and more.
+    """
+    gone = f"DROP FUNCTION {signature}"
+    return RunSQL(sql=[gone, *_definer(signature, *now)], reverse_sql=[gone, *_definer(signature, *before)])
+
+
+def _definer(signature: str, returns: str, body: str) -> list[str]:
     how = "LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp"
-    return RunSQL(
-        sql=[
-            f"CREATE FUNCTION {signature} RETURNS {returns} {how} AS $${body}$$",
-            f"REVOKE ALL ON FUNCTION {signature} FROM PUBLIC",
-            f"GRANT EXECUTE ON FUNCTION {signature} TO {RUNTIME_ROLE}",
-        ],
-        reverse_sql=[f"DROP FUNCTION {signature}"],
-    )
+    return [
+        f"CREATE FUNCTION {signature} RETURNS {returns} {how} AS $${body}$$",
+        f"REVOKE ALL ON FUNCTION {signature} FROM PUBLIC",
+        f"GRANT EXECUTE ON FUNCTION {signature} TO {RUNTIME_ROLE}",
+    ]

@@ -15,7 +15,7 @@ from .models import Membership, Role, Scope, Tenant
 ALL_SCOPES = frozenset(Scope.values)
 VIEWER_SCOPES = frozenset({Scope.READ.value})
 
-_BY_API_KEY = "SELECT tenant_id, user_id, role, scopes FROM tenancy_actor_by_api_key(%(digest)s)"
+_BY_API_KEY = "SELECT tenant_id, user_id, role, scopes, key_id FROM tenancy_actor_by_api_key(%(digest)s)"
 _BY_USER = "SELECT tenant_id, role FROM tenancy_actor_by_user(%(user)s)"
 
 
@@ -48,13 +48,14 @@ async def actor_by_api_key_async(key: str) -> Actor | None:
 def _keyed(row: tuple[Any, ...] | None) -> Actor | None:
     if row is None:
         return None
-    tenant_id, user_id, role, scopes = row
+    tenant_id, user_id, role, scopes, key_id = row
     return Actor(
         tenant_id=tenant_id,
         user_id=user_id,
         role=role,
         scopes=scopes_of(role, frozenset(scopes)),
         via="api_key",
+        key_id=key_id,
     )
 
 

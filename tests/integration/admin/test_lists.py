@@ -47,6 +47,7 @@ MODELS = [
     "McpToken",
     "ToolDecision",
     "ToolCallRecord",
+    "UsageRecord",
 ]
 
 

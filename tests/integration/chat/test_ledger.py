@@ -1,0 +1,186 @@
+"""The ledger: each step that was paid for is in it once, with the prices of its moment and who used it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import aclosing
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import ProgrammingError
+
+from apps.chat import completions, embeddings, host, hosting, stepping, tasks, turns
+from apps.chat.embeddings import Wanted
+from apps.chat.models import Turn, TurnState
+from somaagent.agent.events import TextDelta
+from somaagent.agent.messages import ModelMessage, ToolCall, Usage
+from somaagent.agent.ports import ModelSettings
+from somaagent.agent.step_events import StepAnswered, StepCompleted
+from somaagent.background import run_coroutine
+from somaagent.tenancy.actor import Actor
+from somaagent.tenancy.ledger.models import UsageRecord
+from somaagent.tenancy.scope import tenant_scope
+from somaagent.tenancy.scripts import performed
+from somaagent.tenancy.selectors import actor_by_api_key
+from tests import model_server
+from tests.factories import Organisation, key_of, organisation, person, submitted, taken
+
+from .scripted import answered, change, profile
+
+pytestmark = pytest.mark.django_db(transaction=True)
+PRICES = {"input_price": Decimal(3), "cached_price": Decimal("0.3"), "output_price": Decimal(15)}
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[str]:
+    with model_server.process() as url:
+        yield f"{url}/v1"
+
+
+@pytest.fixture
+def acme(model) -> Organisation:
+    made = organisation("acme", model_url=model)
+    change(made, **PRICES)
+    return made
+
+
+def ledger(acme: Organisation) -> list[UsageRecord]:
+    with tenant_scope(acme.tenant.id):
+        return list(UsageRecord.objects.order_by("step"))
+
+
+def keyed(actor: Actor) -> Actor:
+    """The same actor, by an API key of theirs."""
+    found = actor_by_api_key(key_of(actor))
+    assert found is not None
+    return found
+
+
+def hosted(acme: Organisation, turn: Turn) -> None:
+    tasks.turn_run(str(turn.id), str(acme.tenant.id))
+    run_coroutine(host.idle())
+
+
+async def all_of(events: Any) -> list[Any]:
+    async with aclosing(events):
+        return [event async for event in events]
+
+
+def test_a_turn_is_in_the_ledger_with_who_used_it_and_the_prices_of_its_moment(acme):
+    turn = answered(acme, "say: one two three")
+    change(acme, **{**PRICES, "input_price": Decimal(900)})
+    [row] = ledger(acme)
+    assert (row.source, row.run_id, row.step) == ("turn", turn.id, 1)
+    assert (row.user_id, row.api_key_id) == (acme.owner.user_id, None)
+    assert (row.agent_id, row.agent, row.profile) == (acme.agent.id, "assistant", "scripted")
+    tokens = (row.input_tokens, row.cached_tokens, row.output_tokens, row.reasoning_tokens)
+    assert tokens == (turn.input_tokens, turn.cached_tokens, turn.output_tokens, turn.reasoning_tokens)
+    assert (row.input_price, row.cached_price, row.output_price) == tuple(PRICES.values())
+    assert (row.reasoning_price, row.cost, row.estimated) == (None, turn.cost, False)
+
+
+def test_the_key_that_submitted_a_turn_is_known_to_whichever_host_answers_it(acme):
+    member = keyed(person("member", acme.tenant))
+    with tenant_scope(acme.tenant.id):
+        turn = submitted(member, "say: by a worker").turn
+    hosted(acme, turn)
+
+    async def at_once() -> None:
+        await turns.submit(actor=member, text="say: by this process")
+        await host.idle()
+
+    run_coroutine(at_once())
+    assert {row.api_key_id for row in ledger(acme)} == {member.key_id}
+    assert len(ledger(acme)) == 2
+
+
+def test_a_step_is_charged_when_its_model_has_answered_and_not_again_by_who_takes_over(acme):
+    with tenant_scope(acme.tenant.id):
+        turn = submitted(acme.owner, "say: the rest").turn
+        work = taken(turn, "a host that dies")
+        asked = ModelMessage("assistant", "", (ToolCall("call_0", "boil", "{}"),))
+        used = Usage(100, 0, 20, 0, Decimal("0.0006"))
+        assert performed(stepping.step_begin(work=work, answered=StepAnswered(1, asked, used, "tool_calls")))
+        assert [row.cost for row in UsageRecord.objects.all()] == [Decimal("0.0006")]
+        hosting.turn_give_back(turn_id=turn.id, owner="a host that dies")
+        work = taken(turn, "its heir")
+        result = ModelMessage("tool", "hot", tool_call_id="call_0")
+        done = StepCompleted(1, asked, (result,), used, "tool_calls")
+        assert performed(hosting.step_keep(work=work, step=done))
+        hosting.turn_give_back(turn_id=turn.id, owner="its heir")
+    hosted(acme, turn)
+    assert [(row.step, row.input_tokens) for row in ledger(acme)] == [(1, 100), (2, 5)]
+
+
+def test_who_stops_a_model_in_mid_answer_pays_a_guess(acme):
+    async def stopped() -> Turn:
+        turn = await turns.submit(actor=acme.owner, text="hang after 5")
+        events = await turns.follow(actor=acme.owner, turn_id=turn.id, after=0)
+        async with aclosing(events):
+            async for event in events:
+                if event is not None and event.type == "text.delta":
+                    await turns.cancel(actor=acme.owner, turn_id=turn.id)
+        await host.idle()
+        return turn
+
+    turn = run_coroutine(stopped())
+    with tenant_scope(acme.tenant.id):
+        assert Turn.objects.get(id=turn.id).state == TurnState.CANCELLED
+    [row] = ledger(acme)
+    assert (row.run_id, row.step, row.estimated, row.profile) == (turn.id, 1, True, "scripted")
+    assert row.input_tokens
+    assert row.output_tokens
+    assert row.cost
+
+
+def test_a_model_that_never_answered_costs_nothing(acme):
+    assert answered(acme, "fail 500").state == TurnState.FAILED
+    assert ledger(acme) == []
+
+
+def test_completions_and_embeddings_are_charged_too(acme, model):
+    actor = keyed(acme.owner)
+    profile(acme, "vectors", kind="embedding", base_url=model, input_price=Decimal(2))
+    asked = completions.Asked("assistant", [ModelMessage("user", "say: hi")], ModelSettings())
+
+    async def both() -> None:
+        await all_of(await completions.begin(actor=actor, asked=asked))
+        await embeddings.embed(actor=actor, wanted=Wanted("vectors", ["two words"]))
+
+    run_coroutine(both())
+    completion, vectors = sorted(ledger(acme), key=lambda row: row.id)
+    assert (completion.source, completion.agent, completion.api_key_id) == (
+        "completion", "assistant", actor.key_id,
+    )  # fmt: skip
+    assert completion.output_tokens == 1
+    assert completion.cost
+    assert (vectors.source, vectors.profile, vectors.agent_id) == ("embeddings", "vectors", None)
+    assert (vectors.input_tokens, vectors.cost) == (2, Decimal("0.000004"))
+
+
+def test_a_caller_who_leaves_a_completion_pays_a_guess_too(acme):
+    asked = completions.Asked("assistant", [ModelMessage("user", "hang after 5")], ModelSettings())
+
+    async def left() -> None:
+        async with aclosing(await completions.begin(actor=acme.owner, asked=asked)) as events:
+            async for event in events:
+                if isinstance(event, TextDelta):
+                    return
+
+    run_coroutine(left())
+    [row] = ledger(acme)
+    assert (row.source, row.estimated) == ("completion", True)
+
+
+@pytest.mark.parametrize("change_it", ["update", "delete"])
+def test_what_is_written_down_stays_so(acme, change_it):
+    answered(acme, "say: for ever")
+    with pytest.raises(ProgrammingError, match="permission denied"), tenant_scope(acme.tenant.id):
+        rows = UsageRecord.objects.all()
+        rows.update(cost=0) if change_it == "update" else rows.delete()
+
+
+def test_another_tenant_s_ledger_is_not_seen(acme, model):
+    answered(acme, "say: ours")
+    assert ledger(organisation("other", model_url=model)) == []
