@@ -14,6 +14,7 @@ class Kind(StrEnum):
     NOT_FOUND = "not_found"
     CONFLICT = "conflict"
     TOO_LARGE = "too_large"
+    OVER_BUDGET = "over_budget"
     RATE_LIMITED = "rate_limited"
     UNAVAILABLE = "unavailable"
     UPSTREAM = "upstream"

@@ -44,7 +44,7 @@ LastEventId = Annotated[
 
 @router.post(
     "",
-    response={201: TurnOut, 202: TurnOut, 409: Problem, 503: Problem, **PROBLEMS},
+    response={201: TurnOut, 202: TurnOut, 402: Problem, 409: Problem, 503: Problem, **PROBLEMS},
     openapi_extra={
         "responses": {200: {"description": "With stream: the turn's events.", "content": EVENT_STREAM}}
     },
@@ -89,7 +89,9 @@ async def cancel_turn(request: HttpRequest, turn_id: UUID) -> Any:
     return answer(told(TurnRow.of(await turns.cancel(actor=actor_of(request), turn_id=turn_id))), 202)
 
 
-@router.post("/{uuid:turn_id}/retry", response={201: TurnOut, 409: Problem, 503: Problem, **PROBLEMS})
+@router.post(
+    "/{uuid:turn_id}/retry", response={201: TurnOut, 402: Problem, 409: Problem, 503: Problem, **PROBLEMS}
+)
 async def retry_turn(request: HttpRequest, turn_id: UUID, idempotency_key: IdempotencyKey = None) -> Any:
     """Answer the same message again: another try after a failure, or another answer beside the first."""
     idempotency = idempotency_of_text(idempotency_key, f"retry {turn_id}")

@@ -4,30 +4,67 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from uuid import UUID
+
+from django.conf import settings
 
 from somaagent.agent.events import AgentEvent, ReasoningDelta, StepStarted, TextDelta
 from somaagent.agent.messages import NOTHING_USED, ModelMessage
+from somaagent.agent.ports import ChatModel
 from somaagent.agent.step_events import StepAnswered, StepCompleted
+from somaagent.tenancy.actor import Actor
+from somaagent.tenancy.budgets import statements as budgets
+from somaagent.tenancy.budgets.standing import refuse_spent
 from somaagent.tenancy.ledger.statements import recorded
 from somaagent.tenancy.patience import performed_patiently
 from somaagent.tenancy.payers import Payer
-from somaagent.tenancy.scripts import Last, Script
+from somaagent.tenancy.scripts import Last, Script, Statement, performed, rows_of
 
+from . import meter
 from .endings import Unended, guessed
+from .meter import MeteredModel
 from .spending import Spent, record_of
 
 if TYPE_CHECKING:
     from apps.sessions.models import ModelProfile
 
 
-class Account:
-    """What a run that is no turn has used: its steps are written down as they end."""
+def affordable(actor: Actor, agent_id: UUID | None) -> bool:
+    """Whether budgets apply to a run of the actor's. Raises ``budget_exceeded`` where one has nothing left.
 
-    def __init__(self, payer: Payer, profiles: Sequence[ModelProfile]) -> None:
+    Runs inside the tenant's scope.
+    """
+    found = performed(rows_of(budgets.standing(user_id=actor.user_id, key_id=actor.key_id)))
+    applying = budgets.applying(found, agent_id)
+    refuse_spent(applying)
+    return bool(applying)
+
+
+class Account:
+    """What a run that is no turn uses: its steps are written down as they end, and counted in the budgets
+    where some apply (``budgeted``).
+    """
+
+    def __init__(self, payer: Payer, profiles: Sequence[ModelProfile], *, budgeted: bool) -> None:
         self.used = NOTHING_USED
         self._payer = payer
         self._profiles = profiles
+        self._budgeted = budgeted
+        self._reserved = False
         self._unended: Unended | None = None
+
+    def metered(self, model: ChatModel) -> ChatModel:
+        """The model, asked only while the budgets have something left."""
+        if not self._budgeted:
+            return model
+        self._reserved = True
+        return MeteredModel(model, self._payer, self._profiles, _longest())
+
+    async def reserve(self, *, read: int) -> None:
+        """For a request that reads so many tokens and writes none. Raises as ``MeteredModel``."""
+        if self._budgeted:
+            await meter.reserve(self._payer, self._profiles, read=read, written=0, seconds=_longest())
+            self._reserved = True
 
     async def note(self, event: AgentEvent) -> None:
         """What the engine says, before it goes on."""
@@ -37,21 +74,31 @@ class Account:
             self._unended.written.append(event.text)
         elif isinstance(event, StepAnswered | StepCompleted):
             self._unended = None
-            await charge(self._payer, Spent(event.step, event.usage, event.profile), self._profiles)
+            await self.charge(Spent(event.step, event.usage, event.profile))
             if isinstance(event, StepCompleted):
                 self.used += event.usage
 
-    async def close(self, messages: Sequence[ModelMessage]) -> None:
+    async def charge(self, spent: Spent) -> None:
+        """Write a step down, once, and wait for it: what cannot be written down is not answered."""
+        row = record_of(self._payer, spent, self._profiles)
+        await self._do(budgets.settled(row, self._payer) if self._budgeted else recorded(row))
+
+    async def close(self, messages: Sequence[ModelMessage] = ()) -> None:
         """The run is over. What a step wrote that came to no end is guessed, as of a turn."""
         spent = guessed(self._unended, messages, self._profiles[0]) if self._unended else None
         if spent is not None:
-            await charge(self._payer, spent, self._profiles)
+            await self.charge(spent)
+        elif self._reserved:
+            await self._do(budgets.freed(self._payer.run_id))
+
+    async def _do(self, write: Statement) -> None:
+        def script() -> Script[None]:
+            yield Last([write])
+
+        await performed_patiently(self._payer.tenant_id, script)
 
 
-async def charge(payer: Payer, spent: Spent, profiles: Sequence[ModelProfile]) -> None:
-    """Write a step down, once, and wait for it: what cannot be written down is not answered."""
-    await performed_patiently(payer.tenant_id, lambda: _charged(payer, spent, profiles))
-
-
-def _charged(payer: Payer, spent: Spent, profiles: Sequence[ModelProfile]) -> Script[None]:
-    yield Last([recorded(record_of(payer, spent, profiles))])
+def _longest() -> float:
+    """Seconds that a reservation lasts which nobody moves on."""
+    seconds: int = settings.TURN_TIMEOUT_SECONDS
+    return seconds

@@ -36,7 +36,7 @@ from somaagent.tenancy.ledger.models import Source
 from somaagent.tenancy.payers import Payer
 from somaagent.tenancy.scope import in_tenant
 
-from . import reach
+from . import charges, reach
 from .charges import Account
 from .runner import COALESCE_SECONDS
 
@@ -69,6 +69,7 @@ class Chosen:
 
     agent: Agent
     profiles: Sequence[ModelProfile]
+    budgeted: bool
 
     def payer(self, actor: Actor) -> Payer:
         """Who pays for one more run of theirs."""
@@ -78,9 +79,10 @@ class Chosen:
         )
 
 
-def agent_chosen(*, slug: str) -> Chosen:
+def agent_chosen(*, actor: Actor, slug: str) -> Chosen:
+    """Raises ``budget_exceeded`` too, where a budget of the actor's has nothing left."""
     agent = agent_named(slug=slug)
-    return Chosen(agent, agent.model_profile.chain())
+    return Chosen(agent, agent.model_profile.chain(), charges.affordable(actor, agent.id))
 
 
 def agent_named(*, slug: str) -> Agent:
@@ -112,7 +114,7 @@ async def begin(*, actor: Actor, asked: Asked) -> AsyncGenerator[AgentEvent, Non
 
 async def begun(*, actor: Actor, asked: Asked) -> AsyncGenerator[AgentEvent, None]:
     """``begin``, for a caller who has looked at the lengths of the messages."""
-    chosen = await in_tenant(actor.tenant_id, agent_chosen, slug=asked.agent)
+    chosen = await in_tenant(actor.tenant_id, agent_chosen, actor=actor, slug=asked.agent)
     return await _first_awaited(_counted(actor, chosen, asked))
 
 
@@ -167,12 +169,15 @@ async def _counted(actor: Actor, chosen: Chosen, asked: Asked) -> AsyncGenerator
 
 
 async def _events(actor: Actor, chosen: Chosen, asked: Asked) -> AsyncGenerator[AgentEvent, None]:
-    instructions, account = chosen.agent.instructions, Account(chosen.payer(actor), chosen.profiles)
+    instructions, account = (
+        chosen.agent.instructions,
+        Account(chosen.payer(actor), chosen.profiles, budgeted=chosen.budgeted),
+    )
     told = [ModelMessage("system", instructions)] if instructions else []
     messages = [*told, *asked.messages]
     events = run(
         messages,
-        model=await reach.model_for(chosen.profiles),
+        model=account.metered(await reach.model_for(chosen.profiles)),
         toolset=await _toolset(actor, chosen.agent, asked, Progress(spent=lambda: account.used)),
         settings=asked.settings,
         limits=Limits(seconds=settings.TURN_TIMEOUT_SECONDS),

@@ -11,6 +11,7 @@ import structlog
 from django.conf import settings
 
 from apps.sessions import selectors as sessions
+from somaagent.agent import tokens
 from somaagent.agent.failures import ModelError, garbled
 from somaagent.agent.messages import Usage
 from somaagent.agent.ports import EmbeddingInputs, Embeddings
@@ -56,17 +57,26 @@ def profile_named(*, slug: str) -> ModelProfile:
     return profile
 
 
+def _profile_chosen(*, actor: Actor, slug: str) -> tuple[ModelProfile, bool]:
+    """With whether budgets apply. Raises ``budget_exceeded`` where one of them has nothing left."""
+    return profile_named(slug=slug), charges.affordable(actor, None)
+
+
 async def embed(*, actor: Actor, wanted: Wanted) -> Embeddings:
     """One vector for each input. Raises the models' failures; closing the request stops the model's."""
     _check(wanted.inputs)
-    profile = await in_tenant(actor.tenant_id, profile_named, slug=wanted.profile)
+    profile, budgeted = await in_tenant(actor.tenant_id, _profile_chosen, actor=actor, slug=wanted.profile)
+    account = charges.Account(
+        Payer(actor.tenant_id, actor.user_id, Source.EMBEDDINGS, uuid7(), actor.key_id),
+        [profile],
+        budgeted=budgeted,
+    )
     started = time.monotonic()
     state, usage, code = "failed", Usage(), None
     try:
+        await account.reserve(read=sum(tokens.guess_of(one) for one in wanted.inputs))
         given = await _embedded(profile, wanted)
-        payer = Payer(actor.tenant_id, actor.user_id, Source.EMBEDDINGS, uuid7(), actor.key_id)
-        spent = Spent(1, priced(given.usage, reach.prices_of(profile)), profile.slug)
-        await charges.charge(payer, spent, [profile])
+        await account.charge(Spent(1, priced(given.usage, reach.prices_of(profile)), profile.slug))
         state, usage = "completed", given.usage
     except ModelError as error:
         code = error.code
@@ -76,6 +86,7 @@ async def embed(*, actor: Actor, wanted: Wanted) -> Embeddings:
         state = "stopped"
         raise
     finally:
+        await account.close()
         _record(profile, wanted, state, time.monotonic() - started, usage, code)
     return given
 

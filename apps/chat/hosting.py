@@ -11,11 +11,13 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import orjson
+from django.conf import settings
 from django.utils import timezone
 
 from apps.sessions import statements as sessions
 from somaagent.agent.messages import Usage
 from somaagent.agent.step_events import StepCompleted
+from somaagent.tenancy.budgets import statements as budgets
 from somaagent.tenancy.fields import uuid7
 from somaagent.tenancy.scripts import Last, Script, performed, together
 from somaagent.tenancy.statements import membership, role_of
@@ -25,7 +27,7 @@ from .calls import TakenUp
 from .models import HOSTED_STATES, Step, Turn, TurnState
 from .requests import request_of
 from .spending import Spent
-from .stepping import calls_end, charged, while_held
+from .stepping import calls_end, while_held, with_charges
 from .webhooks import services as webhooks
 from .webhooks.statements import deliveries
 from .work import UserOfTurn, Work, lease_end
@@ -47,13 +49,14 @@ def turn_claim(*, tenant_id: UUID, turn_id: UUID, owner: str) -> Script[Work | N
         return None
     session_id, input_id, attempt, submitted_at, kept, user_id, begun, key_id = taken[0]
     request = request_of(kept)
-    agents, profiles, members, newest, done, ratio = yield [
+    agents, profiles, members, newest, done, ratio, standing = yield [
         sessions.session_agent(session_id),
         sessions.session_profiles(session_id),
         membership(user_id),
         sessions.history(session_id=session_id, end=input_id, question=input_id),
         statements.steps(turn_id),
         statements.last_ratio(session_id),
+        budgets.standing(user_id=user_id, key_id=key_id),
     ]
     agent = sessions.agent_of(agents, None)
     kept_steps = [StepCompleted.from_data(orjson.loads(data)) for (data,) in done]
@@ -81,6 +84,7 @@ def turn_claim(*, tenant_id: UUID, turn_id: UUID, owner: str) -> Script[Work | N
         done=kept_steps,
         taken_up=(yield from _taken_up(turn_id, begun)) if begun else None,
         request=request,
+        budgeted=bool(budgets.applying(standing, agent.id)),
     )
 
 
@@ -89,9 +93,14 @@ def _taken_up(turn_id: UUID, begun: str) -> Script[TakenUp]:
     return calls.taken_up(begun, calls.rows_of(rows))
 
 
-def turn_renew(*, turn_id: UUID, owner: str) -> Script[TurnState | None]:
-    """Move the lease on. ``cancelled`` when somebody asked to stop; None when another host has the turn."""
-    (rows,) = yield Last([statements.renew(turn_id=turn_id, owner=owner, until=lease_end())])
+def turn_renew(*, turn_id: UUID, owner: str, budgeted: bool = False) -> Script[TurnState | None]:
+    """Move the lease on, and where budgets apply what the turn has reserved.
+
+    ``cancelled`` when somebody asked to stop; None when another host has the turn.
+    """
+    reserved = [budgets.renewed(turn_id, settings.TURN_LEASE_SECONDS)] if budgeted else []
+    renewed = statements.renew(turn_id=turn_id, owner=owner, until=lease_end())
+    (rows,) = yield Last([together(*reserved, renewed)])
     if not rows:
         return None
     return TurnState.CANCELLED if rows[0][0] else TurnState.RUNNING
@@ -101,7 +110,7 @@ def step_keep(*, work: Work, step: StepCompleted) -> Script[bool]:
     """Keep a finished step. False when another host has the turn: its steps are the ones that count."""
     spent = Spent(step.step, step.usage, step.profile)
     kept = [statements.keep(_step(work, step)), statements.nothing_begun(work.turn_id)]
-    return (yield from while_held(work, *kept, charged(work, spent)))
+    return (yield from while_held(work, *kept, spent=[spent]))
 
 
 def summary_keep(*, work: Work, message_id: UUID, summary: str) -> Script[bool]:
@@ -173,7 +182,7 @@ def turn_finish(*, work: Work, outcome: Outcome) -> Script[Finished]:
     if not ended:
         return (yield from _finished_before(work, following))
     batch = [statements.keep(_step(work, outcome.step))] if outcome.step else []
-    batch += [charged(work, spent) for spent in outcome.spent()]
+    batch += [budgets.freed(work.turn_id)] if work.budgeted else []
     if answer is not None:
         batch += sessions.answered(
             tenant_id=work.tenant_id,
@@ -186,7 +195,7 @@ def turn_finish(*, work: Work, outcome: Outcome) -> Script[Finished]:
         )
     if work.tools and outcome.state != TurnState.COMPLETED:
         yield from calls_end([work.turn_id])
-    (made,) = yield Last([together(*batch, deliveries([work.turn_id]))])
+    *_, made = yield Last(with_charges(work, outcome.spent(), *batch, deliveries([work.turn_id])))
     return Finished(
         there=True,
         mine=True,

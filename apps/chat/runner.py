@@ -42,7 +42,7 @@ from somaagent.agent.events import (
 from somaagent.agent.limits import Limits
 from somaagent.agent.loop import run
 from somaagent.agent.messages import NOTHING_USED
-from somaagent.agent.ports import ModelSettings, Toolset
+from somaagent.agent.ports import ChatModel, ModelSettings, Toolset
 from somaagent.agent.ports import Outcome as CallOutcome
 from somaagent.agent.step_events import StepAnswered, StepCompleted, ToolFinished
 from somaagent.agent.toolsets import EmptyToolset
@@ -54,6 +54,7 @@ from somaagent.tenancy.scope import DATABASE_AWAY, in_database, in_tenant
 from . import endings, hosting, reach, stepping, stream
 from .endings import Ending, Unended
 from .hosting import Outcome
+from .meter import MeteredModel
 from .models import TurnState
 from .owner import owner
 from .telling import Teller
@@ -167,7 +168,7 @@ class _Host:
         wanted = request.settings if request else ModelSettings()
         events = run(
             endings.messages_of(self.work),
-            model=await reach.model_for(conversation.profiles),
+            model=await self._model(),
             toolset=await self._toolset(),
             settings=wanted,
             limits=Limits(seconds=settings.TURN_TIMEOUT_SECONDS),
@@ -180,6 +181,14 @@ class _Host:
         async with aclosing(coalesce(events, COALESCE_SECONDS)) as coalesced:
             async for event in coalesced:
                 await self._take(event)
+
+    async def _model(self) -> ChatModel:
+        conversation = self.work.conversation
+        model = await reach.model_for(conversation.profiles)
+        if not self.work.budgeted:
+            return model
+        lease = settings.TURN_LEASE_SECONDS
+        return MeteredModel(model, self.work.payer(), conversation.profiles, lease, conversation.ratio)
 
     async def _toolset(self) -> Toolset:
         """What the turn's agent may use, and what became of the calls that another host began."""
@@ -277,7 +286,10 @@ class _Host:
 
     async def _watch(self, engine: asyncio.Task[None]) -> None:
         """Keep the lease; stop the engine when somebody cancels, or when another host has the turn."""
-        renew = functools.partial(hosting.turn_renew, turn_id=self.work.turn_id, owner=self.work.owner)
+        work = self.work
+        renew = functools.partial(
+            hosting.turn_renew, turn_id=work.turn_id, owner=work.owner, budgeted=work.budgeted
+        )
         async with wakeups().called(str(self.work.turn_id)) as woken:
             while True:
                 with contextlib.suppress(TimeoutError):

@@ -14,6 +14,8 @@ from apps.sessions import services as session_services
 from apps.sessions import statements as sessions
 from somaagent.errors import Kind, SomaError, invalid, not_found
 from somaagent.tenancy.actor import Actor
+from somaagent.tenancy.budgets import statements as budgets
+from somaagent.tenancy.budgets.standing import Standing, refuse_spent
 from somaagent.tenancy.idempotency import Idempotency
 from somaagent.tenancy.scripts import Last, Row, Script, Statement, inserted, read, together
 
@@ -126,12 +128,13 @@ def made_before(actor: Actor, idempotency: Idempotency | None) -> Script[Turn | 
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """A session, new or locked, with its agent's model profiles; id and state of its open turns; the rows of
-    ``statements.last_ratio``.
+    """A session, new or locked, with its agent's model profiles; how the budgets stand that apply; id and
+    state of its open turns; the rows of ``statements.last_ratio``.
     """
 
     session: Session
     profiles: list[ModelProfile]
+    budgets: Sequence[Standing]
     open: Sequence[Row] = ()
     ratio: Sequence[Row] = ()
 
@@ -141,19 +144,38 @@ def _new_session(actor: Actor, agent: str | None, place: Place) -> Script[_Taken
         raise invalid(
             "body.session_id", "Name the session of the message that the input follows or replaces."
         )
-    rows, profiles = yield [sessions.agent_named(agent), sessions.agent_profiles(agent)]
+    rows, profiles, standing = yield [
+        sessions.agent_named(agent),
+        sessions.agent_profiles(agent),
+        budgets.standing(user_id=actor.user_id, key_id=actor.key_id),
+    ]
     session = session_services.session_new(actor=actor, agent=sessions.agent_of(rows, agent))
-    return _Taken(session, sessions.profiles_of(profiles))
+    return _affordable(session, sessions.profiles_of(profiles), standing)
+
+
+def _affordable(
+    session: Session,
+    profiles: list[ModelProfile],
+    standing: Sequence[Row],
+    found: Sequence[Row] = (),
+    ratio: Sequence[Row] = (),
+) -> _Taken:
+    """Raises ``budget_exceeded`` where a budget that applies has nothing left."""
+    applying = budgets.applying(standing, session.agent_id)
+    refuse_spent(applying)
+    return _Taken(session, profiles, applying, found, ratio)
 
 
 def _taken_session(actor: Actor, session_id: UUID) -> Script[_Taken]:
-    taken, found, profiles, ratio = yield [
+    taken, found, profiles, ratio, standing = yield [
         sessions.session_taken(session_id=session_id, user_id=actor.user_id),
         statements.open_turns(session_id),
         sessions.session_profiles(session_id),
         statements.last_ratio(session_id),
+        budgets.standing(user_id=actor.user_id, key_id=actor.key_id),
     ]
-    return _Taken(sessions.session_of(taken), sessions.profiles_of(profiles), found, ratio)
+    session = sessions.session_of(taken)
+    return _affordable(session, sessions.profiles_of(profiles), standing, found, ratio)
 
 
 def _make_room(taken: _Taken, on_busy: OnBusy) -> Script[tuple[list[Turn], bool]]:
@@ -263,6 +285,7 @@ def _kept(
         agent=session.agent.slug,
         tools=session.agent.tools,
         request=request,
+        budgeted=bool(taken.budgets),
     )
     return dataclasses.replace(submitted, work=work)
 

@@ -12,6 +12,7 @@ from apps.tools.tool import Caller
 from somaagent.agent.messages import ToolCall, Usage
 from somaagent.agent.ports import Outcome, ToolResult
 from somaagent.agent.step_events import StepAnswered, ToolFinished
+from somaagent.tenancy.budgets import statements as budgets
 from somaagent.tenancy.ledger.statements import recorded
 from somaagent.tenancy.scripts import Last, Script, Statement, together
 
@@ -21,33 +22,40 @@ from .spending import Spent, record_of
 from .work import Work
 
 
-def while_held(work: Work, *writes: Statement) -> Script[bool]:
-    """Write while the turn is this host's. False, and nothing is written, when it is no longer."""
+def while_held(work: Work, *writes: Statement, spent: Sequence[Spent] = ()) -> Script[bool]:
+    """Write, and charge what was spent, while the turn is this host's. False, and nothing is written, when it
+    is no longer.
+    """
     (rows,) = yield [statements.hold(turn_id=work.turn_id, owner=work.owner)]
     if rows:
-        yield Last([together(*writes)])
+        yield Last(with_charges(work, spent, *writes))
     return bool(rows)
 
 
-def charged(work: Work, spent: Spent) -> Statement:
-    """Writes down what a step of a turn used, once: what another host ends was charged when it began."""
-    return recorded(record_of(work.payer(), spent, work.conversation.profiles))
+def with_charges(work: Work, spent: Sequence[Spent], *writes: Statement) -> list[Statement]:
+    """The writes, with the rows of the last of them, and what steps used: once, as a step that another host
+    ends was charged when it began. Where budgets apply, they count it in the same moment.
+    """
+    payer = work.payer()
+    rows = [record_of(payer, one, work.conversation.profiles) for one in spent]
+    if work.budgeted:
+        return [*(budgets.settled(row, payer) for row in rows), together(*writes)]
+    return [together(*(recorded(row) for row in rows), *writes)]
 
 
 def step_begin(*, work: Work, answered: StepAnswered) -> Script[bool]:
     """Keep what the model asked for, its cost, and what becomes of each call, before any of them runs."""
-    spent = Spent(answered.step, answered.usage, answered.profile)
     return (
         yield from while_held(
             work,
             statements.begin(turn_id=work.turn_id, answered=answered),
-            charged(work, spent),
             *(
                 calls.judged(
                     tenant_id=work.tenant_id, turn_id=work.turn_id, step=answered.step, verdict=verdict
                 )
                 for verdict in answered.verdicts
             ),
+            spent=[Spent(answered.step, answered.usage, answered.profile)],
         )
     )
 

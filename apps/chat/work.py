@@ -76,6 +76,7 @@ class Work:
 
     ``agent`` is its agent's slug, ``tools`` what that may use. ``taken_up``: the step that another host
     began. ``request``: how its caller wants it answered, where they said.
+    ``budgeted``: budgets apply to it.
     """
 
     turn_id: UUID
@@ -92,6 +93,7 @@ class Work:
     taken_up: TakenUp | None = None
     done: Sequence[StepCompleted] = ()
     request: Request | None = None
+    budgeted: bool = False
 
     def caller(self) -> Caller:
         """As the tools know them."""

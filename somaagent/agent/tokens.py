@@ -29,6 +29,11 @@ def guess(messages: Iterable[ModelMessage], tools: Sequence[ToolSchema] = ()) ->
     return math.ceil(size / BYTES_PER_TOKEN) + TOKENS_AROUND_MESSAGE * len(messages)
 
 
+def guess_of(given: str | Sequence[int]) -> int:
+    """Tokens of a text, or of what is cut into tokens already."""
+    return math.ceil(_bytes(given) / BYTES_PER_TOKEN) if isinstance(given, str) else len(given)
+
+
 def ratio(counted: int, guessed: int) -> float:
     """How many tokens a server counts for each that we guess."""
     return min(max(counted / max(guessed, 1), LEAST_RATIO), GREATEST_RATIO)

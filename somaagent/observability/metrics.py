@@ -46,6 +46,11 @@ FIRST_TOKEN_SECONDS = Histogram(
 MODEL_TOKENS = Counter(
     "soma_model_tokens_total", "Tokens that models counted; kind: input, cached, output, reasoning.", ["kind"]
 )
+BUDGET_REFUSALS = Counter(
+    "soma_budget_refusals_total",
+    "Steps, and requests for some, that a budget stopped, by what it covers: tenant, user, api_key, agent.",
+    ["covers"],
+)
 MODEL_RETRIES = Counter(
     "soma_model_retries_total", "Requests to a model that were sent again, by its profile.", ["profile"]
 )

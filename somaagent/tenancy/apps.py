@@ -11,4 +11,5 @@ class TenancyConfig(AppConfig):
     def import_models(self) -> None:
         """Those of its packages as well."""
         super().import_models()
-        from .ledger import models as ledger  # noqa: F401, PLC0415 apps are there only now
+        from .budgets import models as budgets  # noqa: F401, PLC0415 apps are there only now
+        from .ledger import models as ledger  # noqa: F401, PLC0415 as above

@@ -46,6 +46,8 @@ def error_of(status: int, code: str, message: str, param: str | None = None) -> 
     kind = "invalid_request_error"
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         kind = "server_error"
+    elif status == HTTPStatus.PAYMENT_REQUIRED:
+        kind = "insufficient_quota"
     elif status == HTTPStatus.TOO_MANY_REQUESTS:
         kind = "rate_limit_error"
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}

@@ -1,6 +1,9 @@
-"""The operators' list of the ledger."""
+"""The operators' lists of the ledger and of budgets, which they make and change there."""
 
 from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth import get_user_model
@@ -9,8 +12,12 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from somaagent.agent.messages import decimal_text
-from somaagent.tenancy.admin import ReadOnlyAdmin
+from somaagent.tenancy.admin import ReadOnlyAdmin, TenantOwnedAdmin
+from somaagent.tenancy.budgets.models import Budget, BudgetCount
+from somaagent.tenancy.budgets.services import budget_begin, period_start
 from somaagent.tenancy.ledger.models import UsageRecord
+
+from .admin_forms import BudgetForm, ChangedBudgetForm
 
 
 @admin.register(UsageRecord)
@@ -37,3 +44,47 @@ class UsageRecordAdmin(ReadOnlyAdmin):
     @display(description="Cost", ordering="cost")
     def paid(self, row: UsageRecord) -> str:
         return decimal_text(row.cost) or "not known"
+
+
+@admin.register(Budget)
+class BudgetAdmin(TenantOwnedAdmin):
+    """What a budget covers and how it counts is said once; its name and its amount can be changed."""
+
+    form = BudgetForm
+    list_display = ("name", "covers", "subject_id", "measure", "period", "limit", "spent")
+    list_filter = ("covers", "measure", "period")
+    search_fields = ("name", "subject_id__exact")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Budget]:
+        rows: QuerySet[Budget] = super().get_queryset(request)
+        newest = BudgetCount.objects.filter(budget=OuterRef("pk")).order_by("-starts")
+        return rows.annotate(
+            last_starts=Subquery(newest.values("starts")[:1]), last_spent=Subquery(newest.values("spent")[:1])
+        )
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        if obj is not None:
+            kwargs["form"] = ChangedBudgetForm
+        return super().get_form(request, obj, change, **kwargs)
+
+    def get_fields(self, request: HttpRequest, obj: Budget | None = None) -> Any:
+        if obj is None:
+            return ("name", "whom", "measure", "period", "amount")
+        return ("name", "amount", "covers", "subject_id", "measure", "period", "spent")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Budget | None = None) -> Any:
+        return ("covers", "subject_id", "measure", "period", "spent") if obj else ()
+
+    @display(description="Amount", ordering="amount")
+    def limit(self, budget: Budget) -> str:
+        return decimal_text(budget.amount) or "0"
+
+    @display(description="Spent in this period")
+    def spent(self, budget: Budget) -> str:
+        running = getattr(budget, "last_starts", None) == period_start(budget.period)
+        return decimal_text(getattr(budget, "last_spent", Decimal(0)) if running else Decimal(0)) or "0"
+
+    def save_model(self, request: HttpRequest, obj: Budget, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if not change:
+            budget_begin(obj)

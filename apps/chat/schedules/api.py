@@ -73,7 +73,7 @@ def list_runs(request: HttpRequest, schedule_id: UUID, page: Query[PageQuery]) -
     return page_of(selectors.run_list(actor=actor_of(request), schedule_id=schedule_id), page)
 
 
-@router.post("/{uuid:schedule_id}/runs", response={202: RunOut, 409: Problem, **PROBLEMS})
+@router.post("/{uuid:schedule_id}/runs", response={202: RunOut, 402: Problem, 409: Problem, **PROBLEMS})
 def run_schedule(request: HttpRequest, schedule_id: UUID, idempotency_key: IdempotencyKey = None) -> Any:
     """Run it once more, now, paused or not. What is planned stays planned."""
     run = runs.run_now(

@@ -21,6 +21,7 @@ from apps.chat.models import OnBusy, Turn
 from apps.sessions import services as sessions
 from somaagent.errors import Kind, SomaError
 from somaagent.tenancy.actor import Actor
+from somaagent.tenancy.budgets.standing import EXCEEDED
 from somaagent.tenancy.idempotency import Idempotency
 from somaagent.tenancy.models import Scope
 from somaagent.tenancy.scripts import performed
@@ -32,8 +33,9 @@ from .timing import timing_of
 
 # A run that is this late was missed: the platform was off, or its scheduler.
 MISSED_AFTER = timedelta(minutes=5)
-# Too many turns wait in the session: the next run may do better. After any other error none can.
-PASSING = frozenset({"session_busy"})
+# Too many turns wait in the session, or a budget is used up: the next run may do better. After any other
+# error none can.
+PASSING = frozenset({"session_busy", EXCEEDED})
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from apps.tools.mcp.services import mcp_token_put
 from apps.tools.models import ToolCallRecord, ToolDecision
 from somaagent.agent.messages import ModelMessage, Usage
 from somaagent.agent.step_events import StepCompleted
+from somaagent.tenancy.budgets.services import budget_create
 from somaagent.tenancy.scope import tenant_scope
 from somaagent.tenancy.scripts import performed
 from tests.factories import key_of, organisation, person, submitted, taken, user_of
@@ -48,6 +50,7 @@ MODELS = [
     "ToolDecision",
     "ToolCallRecord",
     "UsageRecord",
+    "Budget",
 ]
 
 
@@ -88,6 +91,15 @@ def populate(acme, rows):
             )
             mcp_token_put(server=server, refresh_token=f"token-of-{slug}")
             decided_and_called(member, turn, f"somebody{number}")
+            budget_create(
+                tenant_id=acme.tenant.id,
+                name=f"somebody{number}",
+                covers="user",
+                subject_id=member.user_id,
+                measure="tokens",
+                period="day",
+                amount=Decimal(1_000_000),
+            )
 
 
 def decided_and_called(member, turn, tool):

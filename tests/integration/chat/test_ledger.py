@@ -173,12 +173,13 @@ def test_a_caller_who_leaves_a_completion_pays_a_guess_too(acme):
     assert (row.source, row.estimated) == ("completion", True)
 
 
-@pytest.mark.parametrize("change_it", ["update", "delete"])
-def test_what_is_written_down_stays_so(acme, change_it):
+def test_what_is_written_down_stays_so(acme):
     answered(acme, "say: for ever")
+    rows = UsageRecord.objects.all()
     with pytest.raises(ProgrammingError, match="permission denied"), tenant_scope(acme.tenant.id):
-        rows = UsageRecord.objects.all()
-        rows.update(cost=0) if change_it == "update" else rows.delete()
+        rows.update(cost=0)
+    with pytest.raises(ProgrammingError, match="permission denied"), tenant_scope(acme.tenant.id):
+        rows.delete()
 
 
 def test_another_tenant_s_ledger_is_not_seen(acme, model):

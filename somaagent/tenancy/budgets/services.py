@@ -1,0 +1,68 @@
+"""Writes: budgets. All run inside the tenant's scope."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from uuid import UUID
+
+from django.db.models import F, Sum
+from django.utils import timezone
+
+from somaagent.tenancy.ledger.models import UsageRecord
+
+from .models import Budget, BudgetCount, Covers, Measure, Period
+
+_COLUMNS = {Covers.USER: "user_id", Covers.API_KEY: "api_key_id", Covers.AGENT: "agent_id"}
+
+
+def budget_create(
+    *,
+    tenant_id: UUID,
+    name: str,
+    covers: str,
+    measure: str,
+    period: str,
+    amount: Decimal,
+    subject_id: UUID | None = None,
+) -> Budget:
+    """A budget. What its running period has used already is taken from the ledger.
+
+    ``subject_id``: see ``Budget``; that it is of the tenant is for the caller to know. Raises Django's
+    ``ValidationError``.
+    """
+    budget = Budget(
+        tenant_id=tenant_id,
+        name=name,
+        covers=covers,
+        subject_id=subject_id,
+        measure=measure,
+        period=period,
+        amount=amount,
+    )
+    budget.full_clean(exclude=["tenant"])
+    budget.save()
+    budget_begin(budget)
+    return budget
+
+
+def budget_begin(budget: Budget) -> None:
+    """Count what a new budget's period has used before it was there."""
+    starts = period_start(budget.period)
+    BudgetCount.objects.create(
+        tenant_id=budget.tenant_id, budget=budget, starts=starts, spent=_used(budget, starts)
+    )
+
+
+def period_start(period: str) -> date:
+    """The first day (UTC) of the running one."""
+    today = timezone.now().astimezone(UTC).date()
+    return today if period == Period.DAY else today.replace(day=1)
+
+
+def _used(budget: Budget, starts: date) -> Decimal:
+    used = UsageRecord.objects.filter(created_at__gte=datetime.combine(starts, time(), UTC))
+    if column := _COLUMNS.get(Covers(budget.covers)):
+        used = used.filter(**{column: budget.subject_id})
+    what = F("cost") if budget.measure == Measure.MONEY else F("input_tokens") + F("output_tokens")
+    return Decimal(used.aggregate(used=Sum(what))["used"] or 0)
