@@ -9,6 +9,7 @@ from ninja.openapi.schema import OpenAPISchema
 
 from apps.chat.api import router as chat
 from apps.chat.approvals_api import router as approvals
+from apps.chat.money.api import router as money
 from apps.chat.openai_api import StrictJson
 from apps.chat.openai_api import router as openai
 from apps.chat.responses.api import router as responses
@@ -54,6 +55,7 @@ api.add_router("", health, auth=None)
 api.add_router("", sessions)
 api.add_router("/turns", chat)
 api.add_router("", approvals)
+api.add_router("", money)
 api.add_router("/webhooks", webhooks)
 api.add_router("/schedules", schedules)
 problems.install(api)

@@ -16,6 +16,8 @@ from somaagent.tenancy.fields import IdempotentCreate, TenantOwned
 SECRET_NAME = RegexValidator(r"^models/[a-z0-9][a-z0-9-]{0,62}$", "Write it as models/<name>.")
 SECONDS = [MinValueValidator(0.1), MaxValueValidator(3600)]
 PRICES = ("input_price", "cached_price", "output_price", "reasoning_price")
+# For a million tokens: in whichever currency, more is a slip of the pen.
+MOST_PRICE = 100_000
 MOST_RETRIES = 10
 MOST_FALLBACKS = 4
 MOST_REQUESTS = 100_000
@@ -55,7 +57,7 @@ def _price(verbose_name: str, help_text: str) -> models.DecimalField[Any, Any]:
         decimal_places=6,
         null=True,
         blank=True,
-        validators=[MinValueValidator(0)],
+        validators=[MinValueValidator(0), MaxValueValidator(MOST_PRICE)],
         help_text=help_text,
     )
 
@@ -191,6 +193,10 @@ class ModelProfile(TenantOwned):
                 # An absent price passes: a check refuses only what is false, and NULL makes it unknown.
                 condition=models.Q(*((f"{price}__gte", 0) for price in PRICES)),
                 name="model_profile_prices_not_negative",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(*((f"{price}__lte", MOST_PRICE) for price in PRICES)),
+                name="model_profile_prices_not_absurd",
             ),
             models.CheckConstraint(
                 condition=models.Q(secret_name="") | models.Q(encrypted_key=""),

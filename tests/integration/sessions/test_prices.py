@@ -39,6 +39,18 @@ def test_a_negative_price_is_refused_in_the_form_and_in_the_database(price):
             profile.save()
 
 
+@pytest.mark.parametrize("price", PRICES)
+def test_an_absurd_price_is_refused_in_the_form_and_in_the_database(price):
+    acme = organisation("acme")
+    with tenant_scope(acme.tenant.id):
+        profile = ModelProfile.objects.get(slug="scripted")
+        setattr(profile, price, Decimal("100000.01"))
+        with pytest.raises(ValidationError, match="less than or equal to 100000"):
+            profile.full_clean()
+        with pytest.raises(IntegrityError, match="model_profile_prices_not_absurd"), transaction.atomic():
+            profile.save()
+
+
 def test_what_a_model_may_write_leaves_room_for_what_it_reads():
     acme = organisation("acme")
     with tenant_scope(acme.tenant.id):
