@@ -24,6 +24,7 @@ from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.fields import uuid7
 from somaagent.tenancy.idempotency import Idempotency
 from somaagent.tenancy.models import Scope
+from somaagent.tenancy.rates import admit
 from somaagent.web.authentication import actor_of_scope
 from somaagent.web.bodies import Body
 from somaagent.web.idempotency import idempotency_of
@@ -113,6 +114,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         try:
             message = MESSAGE.validate_python(_parsed(text_data if text_data is not None else bytes_data))
             ref = message.ref
+            await admit(self.actor)
             await self._handle(message)
         except ValidationError as error:
             first = error.errors()[0]

@@ -13,7 +13,8 @@ from somaagent.errors import Kind, SomaError
 class Actor:
     """An authenticated user in a tenant. Both come from the credential alone, or from the user's schedule.
 
-    ``key_id``: the API key that the credential is, if it is one.
+    ``key_id``: the API key that the credential is, if it is one. ``key_rate`` and ``tenant_rate``: requests
+    that the key and the tenant may send in a minute; None: as many as they like.
     """
 
     tenant_id: UUID
@@ -22,6 +23,8 @@ class Actor:
     scopes: frozenset[str]
     via: Literal["api_key", "browser", "schedule"]
     key_id: UUID | None = None
+    key_rate: int | None = None
+    tenant_rate: int | None = None
 
     def require(self, scope: str) -> None:
         """Raise ``forbidden`` unless the credential carries ``scope``."""

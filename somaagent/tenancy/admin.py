@@ -155,8 +155,11 @@ class ApiKeyAdmin(TenantOwnedAdmin):
 
     def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
         if obj is None:
-            return ("user", "name", "scopes", "expires_at")
-        return ("name", "user", "prefix", "scopes", "expires_at", "created_at", "last_used_at", "revoked_at")
+            return ("user", "name", "scopes", "expires_at", "requests_per_minute")
+        return (
+            "name", "user", "prefix", "scopes", "expires_at", "requests_per_minute", "created_at",
+            "last_used_at", "revoked_at",
+        )  # fmt: skip
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
         return ("user", "prefix", "scopes", "created_at", "last_used_at", "revoked_at") if obj else ()
@@ -182,6 +185,7 @@ class ApiKeyAdmin(TenantOwnedAdmin):
             name=obj.name,
             scopes=obj.scopes,
             expires_at=obj.expires_at,
+            requests_per_minute=obj.requests_per_minute,
         )
         obj.id, obj.prefix, obj.digest = key.id, key.prefix, key.digest
         obj._state.adding = False  # noqa: SLF001 the service has saved it

@@ -33,7 +33,7 @@ class ApiKeyForm(TenantOwnedForm):
 
     class Meta:
         model = ApiKey
-        fields = ["user", "name", "scopes", "expires_at"]
+        fields = ["user", "name", "scopes", "expires_at", "requests_per_minute"]
 
     def clean_user(self) -> User:
         user: User = self.cleaned_data["user"]

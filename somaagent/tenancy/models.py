@@ -6,10 +6,13 @@ from typing import ClassVar
 
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Lower
 
 from .fields import Identified, TenantOwned, uuid7
+
+MOST_REQUESTS = 1_000_000
 
 
 class Role(models.TextChoices):
@@ -30,15 +33,32 @@ def default_scopes() -> list[str]:
     return [Scope.READ.value, Scope.WRITE.value]
 
 
+def _rate(help_text: str) -> models.PositiveIntegerField[int | None, int | None]:
+    return models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(MOST_REQUESTS)],
+        help_text=help_text,
+    )
+
+
+def _rated(name: str) -> models.CheckConstraint:
+    """None passes: a check refuses only what is false."""
+    condition = models.Q(requests_per_minute__gte=1, requests_per_minute__lte=MOST_REQUESTS)
+    return models.CheckConstraint(condition=condition, name=name)
+
+
 class Tenant(Identified):
     """An organisation. STANDALONE has one row of these, SAAS many."""
 
     slug = models.SlugField(max_length=63, unique=True)
     name = models.CharField(max_length=200)
     suspended_at = models.DateTimeField(null=True, blank=True)
+    requests_per_minute = _rate("Of all its users and keys together. Empty: as many as they like.")
 
     class Meta:
         ordering: ClassVar = ["name"]
+        constraints: ClassVar = [_rated("tenant_requests_in_range")]
 
     def __str__(self) -> str:
         return self.name
@@ -83,9 +103,11 @@ class ApiKey(TenantOwned):
     expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    requests_per_minute = _rate("Empty: as many as its tenant may.")
 
     class Meta:
         verbose_name = "API key"
+        constraints: ClassVar = [_rated("api_key_requests_in_range")]
         indexes: ClassVar = [models.Index(fields=["tenant", "user", "-id"], name="api_key_of_user")]
 
     def __str__(self) -> str:

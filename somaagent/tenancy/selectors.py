@@ -15,8 +15,11 @@ from .models import Membership, Role, Scope, Tenant
 ALL_SCOPES = frozenset(Scope.values)
 VIEWER_SCOPES = frozenset({Scope.READ.value})
 
-_BY_API_KEY = "SELECT tenant_id, user_id, role, scopes, key_id FROM tenancy_actor_by_api_key(%(digest)s)"
-_BY_USER = "SELECT tenant_id, role FROM tenancy_actor_by_user(%(user)s)"
+_BY_API_KEY = (
+    "SELECT tenant_id, user_id, role, scopes, key_id, key_rate, tenant_rate "
+    "FROM tenancy_actor_by_api_key(%(digest)s)"
+)
+_BY_USER = "SELECT tenant_id, role, tenant_rate FROM tenancy_actor_by_user(%(user)s)"
 
 
 def scopes_of(role: str, granted: frozenset[str] = ALL_SCOPES) -> frozenset[str]:
@@ -48,7 +51,7 @@ async def actor_by_api_key_async(key: str) -> Actor | None:
 def _keyed(row: tuple[Any, ...] | None) -> Actor | None:
     if row is None:
         return None
-    tenant_id, user_id, role, scopes, key_id = row
+    tenant_id, user_id, role, scopes, key_id, key_rate, tenant_rate = row
     return Actor(
         tenant_id=tenant_id,
         user_id=user_id,
@@ -56,6 +59,8 @@ def _keyed(row: tuple[Any, ...] | None) -> Actor | None:
         scopes=scopes_of(role, frozenset(scopes)),
         via="api_key",
         key_id=key_id,
+        key_rate=key_rate,
+        tenant_rate=tenant_rate,
     )
 
 
@@ -76,8 +81,15 @@ async def actor_by_user_async(user_id: UUID) -> Actor | None:
 def _signed_in(user_id: UUID, row: tuple[Any, ...] | None) -> Actor | None:
     if row is None:
         return None
-    tenant_id, role = row
-    return Actor(tenant_id=tenant_id, user_id=user_id, role=role, scopes=scopes_of(role), via="browser")
+    tenant_id, role, tenant_rate = row
+    return Actor(
+        tenant_id=tenant_id,
+        user_id=user_id,
+        role=role,
+        scopes=scopes_of(role),
+        via="browser",
+        tenant_rate=tenant_rate,
+    )
 
 
 def actor_in_tenant(*, user_id: UUID, tenant_id: UUID) -> Actor | None:

@@ -59,6 +59,7 @@ def api_key_create(
     name: str,
     scopes: list[str] | None = None,
     expires_at: datetime | None = None,
+    requests_per_minute: int | None = None,
 ) -> tuple[ApiKey, str]:
     """A new key and its text. The text is not kept: this is the one time that it can be shown."""
     text = KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES)
@@ -71,6 +72,7 @@ def api_key_create(
             digest=key_digest(text),
             scopes=scopes or default_scopes(),
             expires_at=expires_at,
+            requests_per_minute=requests_per_minute,
         )
     return key, text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
@@ -49,6 +50,17 @@ async def overloaded(request: HttpRequest) -> HttpResponse:
     of_error = openai_errors.of_error if openai_errors.is_ours(request.path) else problems.of_error
     sentence = "The server has more to do than it can. Try again in a moment."
     return of_error(request, SomaError(Kind.UNAVAILABLE, "overloaded", sentence, retry_after=1))
+
+
+def refused(request: HttpRequest, error: SomaError) -> HttpResponse:
+    """Before a view is reached, the one who asks is told to come back later."""
+    if openai_errors.is_ours(request.path):
+        return openai_errors.of_error(request, error)
+    if request.path.startswith(PROGRAMS):
+        return problems.of_error(request, error)
+    response = _answer(request, problems.STATUS[error.kind], error.code, error.message)
+    response["Retry-After"] = str(math.ceil(error.retry_after or 1))
+    return response
 
 
 def crashed(request: HttpRequest) -> HttpResponse:

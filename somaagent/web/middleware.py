@@ -17,8 +17,12 @@ from django.core.exceptions import MiddlewareNotUsed
 from django.http import HttpRequest, HttpResponseBase
 from servestatic.middleware import ServeStaticMiddleware
 
+from somaagent import valkey
+from somaagent.background import run_coroutine
+from somaagent.resilience.limiter import RateLimited
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.fields import uuid7
+from somaagent.tenancy.rates import admit, is_limited
 from somaagent.tenancy.scope import DATABASE_AWAY, in_database
 
 from . import authentication, fallback
@@ -65,7 +69,10 @@ class RequestContext(_BothLanes):
 
 
 class Authentication(_BothLanes):
-    """Sets ``request.actor``. A bearer key decides alone: a bad one is not made good by a cookie."""
+    """Sets ``request.actor``. A bearer key decides alone: a bad one is not made good by a cookie.
+
+    Whose key or tenant has sent too many requests in a minute comes no further.
+    """
 
     def in_thread(self, request: Request) -> HttpResponseBase:
         header = _credential(request)
@@ -74,7 +81,11 @@ class Authentication(_BothLanes):
                 _keep(request, authentication.actor_of_header(header), by_header=True)
             elif _has_session(request):
                 _keep(request, authentication.actor_of_session(request))
-        except DATABASE_AWAY as error:
+            if request.actor is not None and is_limited(request.actor):
+                run_coroutine(admit(request.actor))
+        except RateLimited as error:
+            return fallback.refused(request, error)
+        except (*DATABASE_AWAY, *valkey.ERRORS) as error:
             return fallback.store_away(request, error)
         return self.get_response(request)  # type: ignore[no-any-return]
 
@@ -86,7 +97,11 @@ class Authentication(_BothLanes):
             elif _has_session(request):
                 # The session, the user and the membership in one hop, and with Django's own care.
                 _keep(request, await in_database(authentication.actor_of_session, request))
-        except DATABASE_AWAY as error:
+            if request.actor is not None and is_limited(request.actor):
+                await admit(request.actor)
+        except RateLimited as error:
+            return fallback.refused(request, error)
+        except (*DATABASE_AWAY, *valkey.ERRORS) as error:
             return fallback.store_away(request, error)
         return await self.get_response(request)  # type: ignore[no-any-return]
 

@@ -42,7 +42,7 @@ class UsageQuery(Schema):
     model_config = ConfigDict(populate_by_name=True)
 
     first: Annotated[
-        date | None,
+        Day | None,
         Field(alias="from", description="The first day (UTC). Left out: the first of this month."),
     ] = None
     last: Annotated[Day | None, Field(alias="to", description="The last day (UTC). Left out: today.")] = None
