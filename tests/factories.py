@@ -20,7 +20,7 @@ from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.models import Role, Tenant, User
 from somaagent.tenancy.scope import tenant_scope
 from somaagent.tenancy.scripts import performed
-from somaagent.tenancy.selectors import actor_by_user
+from somaagent.tenancy.selectors import actor_by_api_key, actor_by_user
 
 _numbers = itertools.count(1)
 
@@ -72,6 +72,13 @@ def key_of(actor: Actor, **facts: object) -> str:
         name="test",
         **facts,  # type: ignore[arg-type]
     )[1]
+
+
+def keyed(actor: Actor, **facts: object) -> Actor:
+    """The same actor, by a new API key of theirs."""
+    found = actor_by_api_key(key_of(actor, **facts))
+    assert found is not None
+    return found
 
 
 def submitted(actor: Actor, text: str, **facts: Any) -> Submitted:

@@ -18,13 +18,11 @@ from somaagent.agent.messages import ModelMessage, ToolCall, Usage
 from somaagent.agent.ports import ModelSettings
 from somaagent.agent.step_events import StepAnswered, StepCompleted
 from somaagent.background import run_coroutine
-from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.ledger.models import UsageRecord
 from somaagent.tenancy.scope import tenant_scope
 from somaagent.tenancy.scripts import performed
-from somaagent.tenancy.selectors import actor_by_api_key
 from tests import model_server
-from tests.factories import Organisation, key_of, organisation, person, submitted, taken
+from tests.factories import Organisation, keyed, organisation, person, submitted, taken
 
 from .scripted import answered, change, profile
 
@@ -48,13 +46,6 @@ def acme(model) -> Organisation:
 def ledger(acme: Organisation) -> list[UsageRecord]:
     with tenant_scope(acme.tenant.id):
         return list(UsageRecord.objects.order_by("step"))
-
-
-def keyed(actor: Actor) -> Actor:
-    """The same actor, by an API key of theirs."""
-    found = actor_by_api_key(key_of(actor))
-    assert found is not None
-    return found
 
 
 def hosted(acme: Organisation, turn: Turn) -> None:
