@@ -77,6 +77,10 @@ INSTALLED_APPS = [
     "apps.sessions",
     "apps.tools",
     "apps.chat",
+    # Without its base app, whose pages ours replace.
+    "allauth.account",
+    # After it: what it shows in the admin is taken out there.
+    "apps.accounts",
 ]
 # For both lanes of the gateway; what a new one needs for the lane of coroutines: somaagent/web/chain.py.
 MIDDLEWARE = [
@@ -90,6 +94,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "somaagent.web.middleware.Authentication",
+    "allauth.account.middleware.AccountMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
@@ -149,9 +154,25 @@ CACHES: dict[str, dict[str, Any]] = {
 # -- who is asking -------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "tenancy.User"
 CSRF_FAILURE_VIEW = "somaagent.web.fallback.csrf_failed"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
 LOGIN_URL = "/sign-in/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/sign-in/"
+# A capability: whether anybody may make themselves an account. There is no form for it yet, in either mode.
+SIGNUP_OPEN = False
+ACCOUNT_ADAPTER = "apps.accounts.adapter.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_SESSION_REMEMBER = True
+# Counted in Valkey. ``ip`` is one address (a /64 of IPv6); ``key`` of failed ones is a name from one address
+# (apps.accounts.adapter), and of the last line a name from everywhere.
+ACCOUNT_RATE_LIMITS = {
+    "login": "60/m/ip",
+    "login_failed": "50/5m/ip,5/5m/key",
+    "login_failed_name": "50/15m/key",
+}
+ALLAUTH_TRUSTED_PROXY_COUNT: int = _value("SA01_TRUSTED_PROXIES")
 AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},

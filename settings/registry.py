@@ -172,6 +172,14 @@ def _gateway(s: _Section) -> None:
         ("false", "true"),
         default=False,
     )
+    s.add(
+        "TRUSTED_PROXIES",
+        kinds.integer(0, 10),
+        "How many proxies in front add the address that they were asked from to X-Forwarded-For; attempts to "
+        "sign in are counted by the address before them.",
+        ("0", "1"),
+        default=0,
+    )
 
 
 def _outbound(s: _Section) -> None:

@@ -19,10 +19,12 @@ urlpatterns = [
     path("readyz", health.readyz),
     path("metrics", metrics),
     path("admin/", admin.site.urls),
+    path("", include("apps.accounts.urls")),
     path("", include("apps.chat.urls")),
 ]
 
 handler400 = fallback.bad_request
 handler403 = fallback.forbidden
 handler404 = fallback.missing
+handler429 = fallback.too_many  # django-allauth looks for it by this name
 handler500 = fallback.crashed

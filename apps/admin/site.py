@@ -18,7 +18,7 @@ from django.templatetags.static import static
 from django.urls import path, reverse
 from unfold.sites import UnfoldAdminSite
 
-from apps.chat.access import password_change_url
+from apps.accounts.places import password_change_url
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.scope import tenant_scope
 

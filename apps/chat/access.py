@@ -10,12 +10,12 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils.cache import add_never_cache_headers
-from django.utils.http import urlencode
 
+from apps.accounts.places import password_change_url
 from somaagent.errors import SomaError
-from somaagent.problems import STATUS
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.scope import tenant_scope
+from somaagent.web.fallback import page_of_error
 from somaagent.web.request import Request
 
 PageView = Callable[..., HttpResponseBase]
@@ -44,11 +44,6 @@ def _elsewhere(request: HttpRequest) -> HttpResponseBase | None:
     return None
 
 
-def password_change_url(then: str) -> str:
-    """Where a one-time password is changed, and where to go on after that."""
-    return f"/account/password/?{urlencode({'next': then})}"
-
-
 def _browser_actor(request: HttpRequest) -> Actor | None:
     """The session's actor. A bearer key is for programs: no page is shown to it."""
     actor = cast("Request", request).actor
@@ -64,7 +59,4 @@ def _answered(
         with tenant_scope(actor.tenant_id):
             return view(request, actor, *args, **kwargs)
     except SomaError as error:
-        status = STATUS[error.kind]
-        facts = {"status": status.value, "title": status.phrase, "detail": error.message}
-        facts["request_id"] = cast("Request", request).request_id
-        return render(request, "problem.html", facts, status=status)
+        return page_of_error(request, error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from . import account, pages
+from . import pages
 
 urlpatterns = [
     path("", pages.chat, name="chat"),
@@ -13,7 +13,4 @@ urlpatterns = [
     path("chats/<uuid:session_id>/entries/", pages.entries, name="session-entries"),
     path("turns/<uuid:turn_id>/render", pages.render_turn, name="turn-render"),
     path("turns/<uuid:turn_id>/calls/", pages.turn_calls, name="turn-calls"),
-    path("sign-in/", account.SignIn.as_view(), name="sign-in"),
-    path("sign-out/", account.SignOut.as_view(), name="sign-out"),
-    path("account/password/", account.OwnPassword.as_view(), name="own-password"),
 ]

@@ -73,6 +73,11 @@ BREAKER_REFUSED = Counter(
 RATE_LIMITED = Counter(
     "soma_rate_limited_total", "Calls that a rate limit of ours did not let through.", ["limit"]
 )
+SIGN_INS = Counter(
+    "soma_sign_ins_total",
+    "Attempts to sign in; how: password, provider; outcome: ok, refused, locked (too many failed).",
+    ["how", "outcome"],
+)
 RATE_LIMIT_WAITS = Counter(
     "soma_rate_limit_waits_total", "Calls that waited for a rate limit of ours.", ["limit"]
 )

@@ -10,6 +10,7 @@ from django.shortcuts import render
 
 from somaagent import problems
 from somaagent.errors import Kind, SomaError
+from somaagent.observability import metrics
 from somaagent.problems import problem
 
 from . import openai_errors
@@ -43,6 +44,29 @@ def store_away(request: HttpRequest, error: Exception) -> HttpResponse:
     """Before a view is reached, a store turned out to be away."""
     of_error = openai_errors.of_error if openai_errors.is_ours(request.path) else problems.of_error
     return of_error(request, problems.absence(request, error))
+
+
+def page_of_error(request: HttpRequest, error: SomaError) -> HttpResponse:
+    """A page that says it to a person."""
+    status = problems.STATUS[error.kind]
+    facts = {"status": status.value, "title": status.phrase, "detail": error.message}
+    facts["request_id"] = getattr(request, "request_id", "")
+    response = render(request, "problem.html", facts, status=status)
+    if error.retry_after is not None:
+        response["Retry-After"] = str(math.ceil(error.retry_after))
+    return response
+
+
+def store_away_page(request: HttpRequest, error: Exception) -> HttpResponse:
+    """What a page of ours needs is away."""
+    return page_of_error(request, problems.absence(request, error))
+
+
+def too_many(request: HttpRequest) -> HttpResponse:
+    """An address asks for more sign-ins than it may (``settings.ACCOUNT_RATE_LIMITS``)."""
+    metrics.RATE_LIMITED.labels(limit="sign_in").inc()
+    sentence = "Too many attempts from this address. Wait for a minute, then try again."
+    return page_of_error(request, SomaError(Kind.RATE_LIMITED, "rate_limited", sentence, retry_after=60))
 
 
 async def overloaded(request: HttpRequest) -> HttpResponse:

@@ -1,58 +1,54 @@
-"""Signing in and out, and one's own password."""
+"""Signing in and out, and one's own password. The flows are django-allauth's, the pages ours."""
 
 from __future__ import annotations
 
 from typing import Any, cast
 
-from django import forms
+from allauth.account.views import LoginView
 from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.decorators import login_required
-from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
-from django.contrib.auth.views import LoginView, LogoutView, RedirectURLMixin
-from django.http import HttpResponse
+from django.contrib.auth.views import LogoutView, RedirectURLMixin
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from django.views.generic import FormView
 
+from somaagent import valkey
 from somaagent.tenancy import services as tenancy
 from somaagent.tenancy.models import User
+from somaagent.web import fallback
 
-from .access import password_change_url
+from .adapter import TOO_MANY
+from .forms import OwnPasswordForm, SignInForm
 
-UNKNOWN = (
-    "This name and password do not belong together. Mind capitals, and that the account may be disabled."
-)
-
-
-class SignInForm(AuthenticationForm):
-    error_messages = {"invalid_login": UNKNOWN, "inactive": UNKNOWN}
+TOO_MANY_REQUESTS = 429
+# The longest that somebody has to wait after their own failures: see ACCOUNT_RATE_LIMITS.
+WAIT_SECONDS = 300
 
 
-class SignIn(LoginView):
-    """Django's own view: as slow for a name that does not exist, and on to a safe ``next`` only."""
+class SignIn(LoginView):  # type: ignore[misc]  # allauth has no types
+    """As slow for a name that does not exist, and on to a safe ``next`` only."""
 
     template_name = "account/sign_in.html"
-    authentication_form = SignInForm
-    redirect_authenticated_user = True
+    form_class = SignInForm
 
-    def get_success_url(self) -> str:
-        then = super().get_success_url()
-        user = cast("User", self.request.user)
-        return password_change_url(then) if user.password_is_one_time else then
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Where attempts cannot be counted nobody signs in: 503, in words."""
+        try:
+            return cast("HttpResponseBase", super().dispatch(request, *args, **kwargs))
+        except valkey.ERRORS as error:
+            return fallback.store_away_page(request, error)
+
+    def form_invalid(self, form: SignInForm) -> HttpResponse:
+        response: HttpResponse = super().form_invalid(form)
+        if form.has_error("__all__", TOO_MANY):
+            response.status_code = TOO_MANY_REQUESTS
+            response["Retry-After"] = str(WAIT_SECONDS)
+        return response
 
 
 class SignOut(LogoutView):
     """POST only."""
-
-
-class OwnPasswordForm(PasswordChangeForm):
-    """The old password, and a new one twice."""
-
-    def clean_new_password1(self) -> str:
-        new: str = self.cleaned_data["new_password1"]
-        if new and self.user.check_password(new):
-            raise forms.ValidationError("This is the password that you have: choose another one.")
-        return new
 
 
 @method_decorator([never_cache, login_required], name="dispatch")
