@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from csp.constants import NONCE, NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 
 from settings.loader import boot
+from settings.oidc import OidcProvider
 from settings.stdio import StdioServer
 
 _configuration = boot()
@@ -79,6 +80,10 @@ INSTALLED_APPS = [
     "apps.chat",
     # Without its base app, whose pages ours replace.
     "allauth.account",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
+    "allauth.mfa",
+    "allauth.usersessions",
     # After it: what it shows in the admin is taken out there.
     "apps.accounts",
 ]
@@ -172,6 +177,14 @@ ACCOUNT_RATE_LIMITS = {
     "login_failed": "50/5m/ip,5/5m/key",
     "login_failed_name": "50/15m/key",
 }
+OIDC_PROVIDERS: list[OidcProvider] = _value("SA01_OIDC_PROVIDERS") or []
+SOCIALACCOUNT_ADAPTER = "apps.accounts.social_adapter.SocialAccountAdapter"
+SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"provider_class": "apps.accounts.oidc.Provider"}}
+SOCIALACCOUNT_EMAIL_VERIFICATION = "none"
+MFA_ADAPTER = "apps.accounts.second_factor.MFAAdapter"
+MFA_REQUIRED: str = _value("SA01_MFA_REQUIRED")
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_TOTP_ISSUER = "SomaAgent"
 ALLAUTH_TRUSTED_PROXY_COUNT: int = _value("SA01_TRUSTED_PROXIES")
 AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},

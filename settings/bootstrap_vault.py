@@ -19,6 +19,8 @@ Say = Callable[[str], None]
 _OWN_LOGIN = """path "auth/token/lookup-self" { capabilities = ["read"] }
 path "auth/token/renew-self" { capabilities = ["update"] }
 """
+# What has a name of its own in Vault, and is read when it is used.
+_NAMED = ("models/*", "mcp/*", "oidc/*")
 ROLE_FACTS = {
     "bind_secret_id": True,
     "secret_id_num_uses": 0,
@@ -72,7 +74,7 @@ def run(arguments: argparse.Namespace, say: Say) -> int:
             "SA01_DB_USER and SA01_DB_OWNER_USER name one role; the application must not own tables."
         )
     logins = (
-        Login("app", f"{operator.mount}-app", ("core", f"database/{app}", "models/*", "mcp/*"), seals=True),
+        Login("app", f"{operator.mount}-app", ("core", f"database/{app}", *_NAMED), seals=True),
         Login("owner", f"{operator.mount}-owner", ("core", f"database/{owner}")),
     )
     done = list(_everything(operator, logins, (app, owner), arguments))

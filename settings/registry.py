@@ -9,6 +9,7 @@ from pathlib import Path
 
 from settings import kinds
 from settings.kinds import BOOLEAN, HOST, LIST, NETWORKS, PATH, PORT, TEXT, Kind
+from settings.oidc import OIDC_PROVIDERS
 from settings.stdio import STDIO_SERVERS
 
 PREFIX = "SA01_"
@@ -179,6 +180,23 @@ def _gateway(s: _Section) -> None:
         "sign in are counted by the address before them.",
         ("0", "1"),
         default=0,
+    )
+
+
+def _accounts(s: _Section) -> None:
+    s.add(
+        "MFA_REQUIRED",
+        kinds.choice("nobody", "operators", "owners", "everybody"),
+        "Who has to have a second factor to sign in with a password; owners: of a tenant, and operators too.",
+        "operators",
+        default="nobody",
+    )
+    s.add(
+        "OIDC_PROVIDERS",
+        OIDC_PROVIDERS,
+        "Identity providers that people sign in with, as JSON or the path of a file; docs/sign-in.md.",
+        '{"acme": {"name": "Acme", "issuer": "https://id.acme.example", "client_id": "somaagent", '
+        '"tenant": "acme", "role": "member"}}',
     )
 
 
@@ -398,6 +416,7 @@ def _declare() -> tuple[Setting, ...]:
     settings: list[Setting] = []
     _deployment(_Section("Deployment", settings))
     _gateway(_Section("Gateway and worker", settings))
+    _accounts(_Section("Signing in", settings))
     _outbound(_Section("Requests to the outside", settings))
     _database(_Section("Database and Valkey", settings))
     _vault(_Section("Vault", settings))

@@ -15,14 +15,14 @@ from settings.problems import UsageError
 from settings.registry import REGISTRY, by_name
 
 Say = Callable[[str], None]
-_FREE = {"models": "api_key", "mcp": "api_key", "database": "password"}
+_FREE = {"models": "api_key", "mcp": "api_key", "oidc": "client_secret", "database": "password"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
     one = actions.add_parser("set", help="set a secret; asks for its value")
-    one.add_argument("name", help="SA01_… of a secret, models/NAME, mcp/NAME or database/ROLE")
+    one.add_argument("name", help="SA01_… of a secret, models/NAME, mcp/NAME, oidc/NAME or database/ROLE")
     one.add_argument("--stdin", action="store_true", help="read the value from standard input")
     actions.add_parser("list", help="the names of the secrets and whether each is set")
     gone = actions.add_parser("unset", help="take a secret away")
@@ -55,7 +55,7 @@ def _place(operating: Operating, name: str) -> tuple[str, str]:
         return name, _FREE[folder]
     known = ", ".join(each.name for each in REGISTRY if each.secret)
     raise UsageError(
-        f"There is no secret {name}. There are {known}, models/NAME, mcp/NAME and database/ROLE."
+        f"There is no secret {name}. There are {known}, models/NAME, mcp/NAME, oidc/NAME and database/ROLE."
     )
 
 

@@ -68,7 +68,7 @@ _VALIDATOR = jsonschema_rs.validator_for(_SCHEMA, mask="what stands there", offl
 
 
 def _servers(text: str) -> list[StdioServer]:
-    written = text if text.startswith("{") else _content(text)
+    written = text if text.startswith("{") else content(text)
     try:
         found = json.loads(written)
     except ValueError as error:
@@ -89,7 +89,7 @@ def _server(slug: str, declared: dict[str, Any]) -> StdioServer:
     return StdioServer(slug=slug, **(declared | taken))
 
 
-def _content(path: str) -> str:
+def content(path: str) -> str:
     try:
         with Path(path).expanduser().open(encoding="utf-8") as file:
             return file.read(_LARGEST_FILE)

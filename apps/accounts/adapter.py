@@ -20,7 +20,9 @@ from django.http import HttpRequest, HttpResponse
 from somaagent.errors import Kind, SomaError
 from somaagent.observability import metrics
 from somaagent.web import fallback
+from somaagent.web.authentication import SECOND_FACTOR_MISSING
 
+from . import second_factor
 from .places import password_change_url
 
 logger = structlog.get_logger(__name__)
@@ -31,7 +33,7 @@ TOO_MANY = "too_many_login_attempts"
 DISABLED = "This account is disabled. Ask the operator of this SomaAgent."
 
 
-class AccountAdapter(DefaultAccountAdapter):
+class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth has no types
     """Accounts are made by operators, invitations and identity providers: there is no form to sign up."""
 
     error_messages = DefaultAccountAdapter.error_messages | {
@@ -87,7 +89,10 @@ class AccountAdapter(DefaultAccountAdapter):
         if user.password_is_one_time:
             then = facts.get("redirect_url") or self.get_login_redirect_url(request)
             facts["redirect_url"] = password_change_url(then)
-        response = super().post_login(request, user, **facts)
+        # Who came from an identity provider has shown there what it asks for.
+        if how(request) == "password" and second_factor.is_missing(user):
+            request.session[SECOND_FACTOR_MISSING] = True
+        response: HttpResponse = super().post_login(request, user, **facts)
         metrics.SIGN_INS.labels(how=how(request), outcome="ok").inc()
         logger.info("sign_in.ok", user_id=str(user.pk), address=self.get_client_ip(request))
         return response

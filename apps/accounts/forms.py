@@ -23,7 +23,7 @@ class SignInForm(LoginForm):  # type: ignore[misc]  # allauth has no types
         return "username" if field_name == "login" else str(super().add_prefix(field_name))
 
 
-class OwnPasswordForm(PasswordChangeForm):  # type: ignore[type-arg]  # generic in its stubs only
+class OwnPasswordForm(PasswordChangeForm):
     """The old password, and a new one twice."""
 
     def clean_new_password1(self) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from allauth.account.views import LoginView
+from allauth.account.signals import password_changed
+from allauth.account.views import LoginView, ReauthenticateView
+from allauth.usersessions.internal.flows.sessions import end_other_sessions
+from django.conf import settings
 from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LogoutView, RedirectURLMixin
@@ -39,12 +42,25 @@ class SignIn(LoginView):  # type: ignore[misc]  # allauth has no types
         except valkey.ERRORS as error:
             return fallback.store_away_page(request, error)
 
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return {**super().get_context_data(**kwargs), "providers": settings.OIDC_PROVIDERS}
+
     def form_invalid(self, form: SignInForm) -> HttpResponse:
         response: HttpResponse = super().form_invalid(form)
         if form.has_error("__all__", TOO_MANY):
             response.status_code = TOO_MANY_REQUESTS
             response["Retry-After"] = str(WAIT_SECONDS)
         return response
+
+
+class Again(ReauthenticateView):  # type: ignore[misc]  # allauth has no types
+    """One's password once more, before something that matters."""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        try:
+            return cast("HttpResponseBase", super().dispatch(request, *args, **kwargs))
+        except valkey.ERRORS as error:
+            return fallback.store_away_page(request, error)
 
 
 class SignOut(LogoutView):
@@ -69,5 +85,8 @@ class OwnPassword(RedirectURLMixin, FormView):  # type: ignore[type-arg]  # gene
     def form_valid(self, form: OwnPasswordForm) -> HttpResponse:
         user = cast("User", self.request.user)
         tenancy.user_set_password(user=user, password=form.cleaned_data["new_password1"])
+        # Every other session dies with the old password; this one goes on under a new key.
         update_session_auth_hash(self.request, user)
+        end_other_sessions(self.request, user)
+        password_changed.send(sender=User, request=self.request, user=user)
         return super().form_valid(form)

@@ -21,6 +21,7 @@ from unfold.sites import UnfoldAdminSite
 from apps.accounts.places import password_change_url
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.scope import tenant_scope
+from somaagent.web.authentication import SECOND_FACTOR_MISSING
 
 from .selectors import dashboard
 from .tools import tools_page
@@ -119,6 +120,8 @@ def _in_operators_tenant(view: View) -> View:
     def scoped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if getattr(request.user, "password_is_one_time", False):
             return redirect(password_change_url(request.get_full_path()))
+        if request.session.get(SECOND_FACTOR_MISSING):
+            return redirect("mfa_index")
         actor = _actor_of(request)
         # Without a membership an operator sees what belongs to no tenant, and nothing else.
         with tenant_scope(actor.tenant_id) if actor else transaction.atomic():

@@ -15,6 +15,7 @@ from apps.accounts.places import password_change_url
 from somaagent.errors import SomaError
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.scope import tenant_scope
+from somaagent.web.authentication import SECOND_FACTOR_MISSING
 from somaagent.web.fallback import page_of_error
 from somaagent.web.request import Request
 
@@ -41,6 +42,8 @@ def _elsewhere(request: HttpRequest) -> HttpResponseBase | None:
         return redirect_to_login(request.get_full_path())
     if user.password_is_one_time:
         return redirect(password_change_url(request.get_full_path()))
+    if request.session.get(SECOND_FACTOR_MISSING):
+        return redirect("mfa_index")
     return None
 
 

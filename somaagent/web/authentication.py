@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from somaagent.tenancy.models import User
 
 BEARER = "bearer "
+# In a browser's session: whoever signed in has to set a second factor up before anything else.
+SECOND_FACTOR_MISSING = "second_factor_missing"
 
 
 def actor_of_header(authorization: str) -> Actor | None:
@@ -34,7 +36,7 @@ async def actor_of_header_async(authorization: str) -> Actor | None:
 
 def actor_of_session(request: HttpRequest) -> Actor | None:
     """The actor of the browser's session. For threads: it reads the session and its user as Django does."""
-    user_id = _acting(request.user)
+    user_id = _acting(request.user, request.session)
     return selectors.actor_by_user(user_id) if user_id else None
 
 
@@ -43,13 +45,17 @@ async def actor_of_scope(scope: dict[str, Any]) -> Actor | None:
     for name, value in scope["headers"]:
         if name.lower() == b"authorization":
             return await actor_of_header_async(value.decode("latin-1"))
-    user_id = _acting(await get_user(scope))
+    user_id = _acting(await get_user(scope), scope["session"])
     return await selectors.actor_by_user_async(user_id) if user_id else None
 
 
-def _acting(user: User | AnonymousUser) -> UUID | None:
-    """The id of a user who may act: with a one-time password they can do one thing, choose another."""
-    return user.pk if user.is_authenticated and not user.password_is_one_time else None
+def _acting(user: User | AnonymousUser, session: Any) -> UUID | None:
+    """The id of a user who may act: with a one-time password they can do one thing, choose another; without
+    the second factor that they have to have, set one up.
+    """
+    if not user.is_authenticated or user.password_is_one_time or session.get(SECOND_FACTOR_MISSING):
+        return None
+    return user.pk
 
 
 def _key_in(authorization: str) -> str:

@@ -99,15 +99,24 @@ def running_gateway(stack: RunningStack, folder: Path, in_database: InDatabase) 
     with model_server.process() as model_url, collectors.running() as collector:
         model = Model(model_url)
         operator = in_database(lambda: _first_rows(model))
-        with _gunicorn(stack, address, folder, collector.url) as log:
+        with _gunicorn(stack, address, folder, collector.url, {}) as log:
             yield Gateway(f"http://{address}", model, operator, log, in_database, collector)
 
 
 @contextlib.contextmanager
-def another_gateway(beside: Gateway, stack: RunningStack, folder: Path) -> Iterator[str]:
-    """One more gateway on the same stack, as short-lived; gives its address without a slash at the end."""
-    address = f"{loopback()}:{free_port()}"
-    with _gunicorn(stack, address, folder, beside.collector.url):
+def another_gateway(
+    beside: Gateway,
+    stack: RunningStack,
+    folder: Path,
+    *,
+    port: int | None = None,
+    settings: dict[str, str] | None = None,
+) -> Iterator[str]:
+    """One more gateway on the same stack, as short-lived, with more settings than usual; gives its address
+    without a slash at the end.
+    """
+    address = f"{loopback()}:{port or free_port()}"
+    with _gunicorn(stack, address, folder, beside.collector.url, settings or {}):
         yield f"http://{address}"
 
 
@@ -144,18 +153,24 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def _gunicorn(stack: RunningStack, address: str, folder: Path, collector_url: str) -> Iterator[Path]:
+def _gunicorn(
+    stack: RunningStack, address: str, folder: Path, collector_url: str, settings: dict[str, str]
+) -> Iterator[Path]:
     host, port = address.split(":")
-    ours = stack.environment | {
-        "SA01_GATEWAY_HOST": host,
-        "SA01_GATEWAY_PORT": port,
-        "SA01_GATEWAY_WORKERS": "1",
-        "SA01_PUBLIC_URL": f"http://{address}",
-        "SA01_DRAIN_SECONDS": "1",
-        "SA01_OTLP_ENDPOINT": collector_url,
-        "SA01_POLICY_DIR": str(_policy(folder)),
-        "OTEL_BSP_SCHEDULE_DELAY": "200",  # milliseconds until spans are sent; five seconds otherwise
-    }
+    ours = (
+        stack.environment
+        | {
+            "SA01_GATEWAY_HOST": host,
+            "SA01_GATEWAY_PORT": port,
+            "SA01_GATEWAY_WORKERS": "1",
+            "SA01_PUBLIC_URL": f"http://{address}",
+            "SA01_DRAIN_SECONDS": "1",
+            "SA01_OTLP_ENDPOINT": collector_url,
+            "SA01_POLICY_DIR": str(_policy(folder)),
+            "OTEL_BSP_SCHEDULE_DELAY": "200",  # milliseconds until spans are sent; five seconds otherwise
+        }
+        | settings
+    )
     command = ["-m", "gunicorn", "-c", "somaagent/web/gunicorn.py", "somaagent.asgi:application"]
     log = folder / "gateway.log"
     with log.open("wb") as output:

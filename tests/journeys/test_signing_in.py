@@ -26,7 +26,8 @@ def attempt(gateway: Gateway, name: str, password: str, **headers: str) -> reque
 
 def counted(gateway: Gateway, outcome: str) -> float:
     metrics = requests.get(f"{gateway.url}/metrics", timeout=SECONDS).text
-    found = re.search(rf'^soma_sign_ins_total{{how="password",outcome="{outcome}"}} (\S+)$', metrics, re.M)
+    wanted = rf'^soma_sign_ins_total{{how="password",outcome="{outcome}"}} (\S+)$'
+    found = re.search(wanted, metrics, re.MULTILINE)
     return float(found[1]) if found else 0.0
 
 
@@ -67,7 +68,7 @@ def test_a_disabled_account_looks_like_a_wrong_password(gateway):
     disabled = attempt(gateway, person.name, person.password)
     wrong = attempt(gateway, stranger.name, "wrong")
     unknown = attempt(gateway, "nobody-of-that-name", "wrong")
-    sentence = re.compile(r'<div class="notice error" role="alert">.*?</div>', re.S)
+    sentence = re.compile(r'<div class="notice error" role="alert">.*?</div>', re.DOTALL)
     assert disabled.status_code == wrong.status_code == unknown.status_code == 200
     assert (
         sentence.search(disabled.text)[0]

@@ -1,0 +1,50 @@
+"""People whom an identity provider sends: the place that they get in a tenant."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import structlog
+from django.db import connection
+
+from .models import Membership, Role, Tenant, User
+from .scope import tenant_scope
+
+logger = structlog.get_logger(__name__)
+
+
+def live_tenant_by_slug(slug: str) -> Tenant | None:
+    """The tenant of this slug; None where there is none, or it is suspended."""
+    return Tenant.objects.filter(slug=slug, suspended_at=None).first()
+
+
+def belongs_to_alone(*, user_id: UUID, tenant_id: UUID) -> bool:
+    """Whether a user is a member of this tenant and of no other."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tenant_id FROM tenancy_tenants_of_user(%s)", [user_id])
+        return [row[0] for row in cursor.fetchall()] == [tenant_id]
+
+
+def membership_arrive(*, tenant_id: UUID, user: User, role: Role, follows: bool) -> Membership:
+    """The user's membership: a new one with ``role``, or theirs, which gets it where ``follows``.
+
+    The last owner of a tenant stays one: nobody could give the role back.
+    """
+    with tenant_scope(tenant_id):
+        found, made = Membership.objects.select_for_update().get_or_create(
+            tenant_id=tenant_id, user=user, defaults={"role": role}
+        )
+        if made or not follows or found.role == role:
+            return found
+        if found.role == Role.OWNER and not _another_owner(found):
+            logger.warning("membership.last_owner_kept", user_id=str(user.pk), role=role)
+            return found
+        found.role = role
+        found.save(update_fields=["role"])
+        return found
+
+
+def _another_owner(membership: Membership) -> bool:
+    # Locked: of two owners who are demoted at once one stays.
+    owners = Membership.objects.select_for_update().filter(role=Role.OWNER)
+    return any(owner.pk != membership.pk for owner in owners)
