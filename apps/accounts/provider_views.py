@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import requests
 import structlog
 from allauth.account.utils import get_next_redirect_url
+from allauth.core import ratelimit
 from allauth.socialaccount.adapter import get_adapter
 from allauth.socialaccount.models import SocialApp
 from allauth.socialaccount.providers.base.constants import AuthProcess
@@ -35,6 +38,9 @@ def begin(request: HttpRequest, provider_id: str) -> HttpResponseBase:
     people on to hosts that nobody declared (CSP 3, 6.3.1).
     """
     try:
+        too_many = ratelimit.consume_or_429(request, action="login")
+        if too_many is not None:
+            return cast("HttpResponse", too_many)
         provider = get_adapter().get_provider(request, provider=provider_id)
         then = get_next_redirect_url(request)
         response = provider.redirect(request, process=AuthProcess.LOGIN, next_url=then)
@@ -42,8 +48,12 @@ def begin(request: HttpRequest, provider_id: str) -> HttpResponseBase:
         raise Http404 from error
     except (requests.RequestException, OAuth2Error, KeyError, ValueError) as error:
         return _failed(request, provider_id, error)
+    except valkey.ERRORS as error:
+        return fallback.store_away_page(request, error)
     except settings.SECRETS.Error as error:
         return _secret_away(request, provider_id, error)
+    if "Location" not in response:
+        return cast("HttpResponse", response)  # a refusal in words
     facts = {"name": provider.name, "url": response["Location"]}
     return render(request, "account/going_on.html", facts)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import requests
 from playwright.sync_api import expect
 
-from tests.journeys.gateway import Gateway, Person
+from tests.journeys.gateway import Gateway, Person, another_gateway, free_port
 from tests.journeys.page import visiting
 
 SECONDS = 30
@@ -104,3 +105,25 @@ def test_the_keyboard_is_enough(browser, gateway):
         somebody.page.keyboard.type(person.password)
         somebody.page.keyboard.press("Enter")
         expect(somebody.page.get_by_text("No chats yet")).to_be_visible()
+
+
+def test_nobody_signs_in_where_attempts_cannot_be_counted(gateway, stack, tmp_path):
+    person = gateway.newcomer(one_time=False)
+    nowhere = {"SA01_VALKEY_PORT": str(free_port())}
+    with another_gateway(gateway, stack, tmp_path, settings=nowhere) as url:
+        answer = attempt(dataclasses.replace(gateway, url=url), person.name, person.password)
+    assert answer.status_code == 503
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert "sessionid" not in answer.cookies
+
+
+def test_an_address_is_what_the_declared_proxies_say(gateway, stack, tmp_path):
+    person = gateway.newcomer(one_time=False)
+    with another_gateway(gateway, stack, tmp_path, settings={"SA01_TRUSTED_PROXIES": "1"}) as url:
+        behind = dataclasses.replace(gateway, url=url)
+        for _ in range(5):
+            attempt(behind, person.name, "guess", **{"X-Forwarded-For": "198.51.100.7, 192.0.2.66"})
+        locked = {"X-Forwarded-For": "203.0.113.5, 192.0.2.66"}
+        assert attempt(behind, person.name, person.password, **locked).status_code == 429
+        elsewhere = {"X-Forwarded-For": "192.0.2.66, 203.0.113.5"}
+        assert attempt(behind, person.name, person.password, **elsewhere).status_code == 302

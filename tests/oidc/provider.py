@@ -30,6 +30,10 @@ def installed() -> Path:
         lock = (HERE / "package-lock.json").read_bytes()
         stamp = INSTALLED / "installed"
         if not stamp.is_file() or stamp.read_bytes() != lock:
+            if shutil.which("npm") is None:
+                raise RuntimeError(
+                    "The tests' OpenID provider runs on Node 20 or newer: install node and npm."
+                )
             for name in ("package.json", "package-lock.json", ".npmrc"):
                 shutil.copy(HERE / name, INSTALLED / name)
             done = subprocess.run(
