@@ -6,7 +6,7 @@ from somaagent.tenancy.rls import definer_function
 
 
 class Migration(migrations.Migration):
-    dependencies = [("tenancy", "0001_initial")]
+    dependencies = [("tenancy", "0004_rates")]
 
     operations = [
         definer_function(
