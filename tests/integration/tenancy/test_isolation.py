@@ -28,14 +28,6 @@ def tenant_owned_tables() -> set[str]:
     return {model._meta.db_table for model in apps.get_models() if issubclass(model, TenantOwned)}
 
 
-def test_every_tenant_owned_table_has_its_policy():
-    protected = rows(
-        "SELECT c.relname FROM pg_class c JOIN pg_policy p ON p.polrelid = c.oid "
-        "WHERE c.relrowsecurity AND p.polqual IS NOT NULL AND p.polwithcheck IS NOT NULL"
-    )
-    assert tenant_owned_tables() == {name for (name,) in protected}
-
-
 def test_every_table_with_a_tenant_column_is_declared_tenant_owned():
     with_column = rows(
         "SELECT table_name FROM information_schema.columns "
@@ -97,3 +89,38 @@ async def test_a_pooled_connection_carries_no_tenant_over():
     assert seen == [1] * 16
     unscoped = await asyncio.gather(*(in_database(Membership.objects.count) for _ in range(16)))
     assert unscoped == [0] * 16
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("ending", ["an exception", "a failed statement", "a cancellation"])
+async def test_nor_does_the_orm_s_after(ending):
+    acme = await in_database(organisation, "acme")
+
+    def fail() -> int:
+        assert Membership.objects.count() == 1
+        if ending == "an exception":
+            raise RuntimeError(ending)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 / 0" if ending == "a failed statement" else "SELECT pg_sleep(0.2)")
+        return backend()
+
+    used = await asyncio.gather(*(in_tenant(acme.tenant.id, backend) for _ in range(16)))
+    tasks = [asyncio.create_task(in_tenant(acme.tenant.id, fail)) for _ in range(16)]
+    if ending == "a cancellation":
+        await asyncio.sleep(0.1)
+        for task in tasks:
+            task.cancel()
+    told = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(error, BaseException) for error in told)
+    after = await asyncio.gather(*(in_database(lambda: (backend(), memberships())) for _ in range(16)))
+    assert {seen for _, seen in after} == {0}
+    # They are the same connections as before: what is kept is not made anew to be clean.
+    assert {pid for pid, _ in after} & set(used)
+
+
+def backend() -> int:
+    return int(rows("SELECT pg_backend_pid()")[0][0])
+
+
+def memberships() -> int:
+    return int(rows("SELECT count(*) FROM tenancy_membership")[0][0])
