@@ -17,6 +17,7 @@ from apps.chat.schedules.api import router as schedules
 from apps.chat.webhooks.api import router as webhooks
 from apps.sessions.api import router as sessions
 from somaagent import __version__, problems
+from somaagent.people.api import router as people
 from somaagent.web import openai_errors
 from somaagent.web.answers import Json
 from somaagent.web.health import router as health
@@ -53,6 +54,7 @@ api = Api(
 )
 api.add_router("", health, auth=None)
 api.add_router("", sessions)
+api.add_router("", people)
 api.add_router("/turns", chat)
 api.add_router("", approvals)
 api.add_router("", money)

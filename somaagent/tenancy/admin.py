@@ -1,4 +1,4 @@
-"""The operators' forms and lists of tenants, users, memberships and API keys."""
+"""The operators' forms and lists of tenants, users, memberships, invitations and API keys."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from unfold.forms import UserChangeForm, UserCreationForm
 from . import services
 from .actor import Actor
 from .admin_forms import ApiKeyForm, HandedOutPasswordForm, TenantOwnedForm
-from .models import ApiKey, Membership, Tenant, User
+from .models import ApiKey, Invitation, Membership, Tenant, User
 
 # Roles are memberships; Django's groups would be a second way to say the same.
 admin.site.unregister(Group)
@@ -139,6 +139,17 @@ class MembershipAdmin(TenantOwnedAdmin):
     search_fields = ("user__username", "user__email")
     autocomplete_fields = ("user",)
     fields = ("user", "role")
+
+
+@admin.register(Invitation)
+class InvitationAdmin(ReadOnlyAdmin):
+    """Made and revoked over the API, by owners and admins."""
+
+    list_display = ("name", "role", "invited_by", "expires_at", "accepted_by", "accepted_at", "revoked_at")
+    list_filter = ("role", ("accepted_at", admin.EmptyFieldListFilter))
+    list_select_related = ("invited_by", "accepted_by")
+    search_fields = ("name", "invited_by__username", "accepted_by__username")
+    fields = ("id", "created_at", *list_display)
 
 
 @admin.register(ApiKey)

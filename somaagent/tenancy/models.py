@@ -1,4 +1,4 @@
-"""Who asks: tenants, users, memberships and API keys."""
+"""Who asks: tenants, users, memberships, invitations and API keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Lower
 
-from .fields import Identified, TenantOwned, uuid7
+from .fields import IdempotentCreate, Identified, TenantOwned, uuid7
 
 MOST_REQUESTS = 1_000_000
 
@@ -90,7 +90,7 @@ class Membership(TenantOwned):
         return f"{self.user} ({self.role})"
 
 
-class ApiKey(TenantOwned):
+class ApiKey(TenantOwned, IdempotentCreate):
     """A bearer credential. Only its SHA-256 is kept: 256 random bits need no slow hash."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
@@ -109,6 +109,40 @@ class ApiKey(TenantOwned):
         verbose_name = "API key"
         constraints: ClassVar = [_rated("api_key_requests_in_range")]
         indexes: ClassVar = [models.Index(fields=["tenant", "user", "-id"], name="api_key_of_user")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["tenant", "user", "idempotency_key"], name="api_key_created_once")
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
+
+
+class Invitation(TenantOwned, IdempotentCreate):
+    """A membership for whoever shows its token, once. Of the token only its SHA-256 is kept.
+
+    ``name`` says whom it is for, in the inviter's words.
+    """
+
+    name = models.CharField(max_length=200, blank=True)
+    role = models.CharField(max_length=16, choices=Role.choices, default=Role.MEMBER)
+    digest = models.BinaryField(max_length=32, unique=True, editable=False)
+    invited_by = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, editable=False, related_name="+"
+    )
+    expires_at = models.DateTimeField()
+    accepted_at = models.DateTimeField(null=True, blank=True, editable=False)
+    accepted_by = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
+    )
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["tenant", "-id"], name="invitation_newest")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["tenant", "invited_by", "idempotency_key"], name="invitation_made_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"Invitation of {self.name or 'somebody'} ({self.role})"

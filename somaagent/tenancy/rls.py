@@ -70,11 +70,11 @@ def definer_function_replaced(signature: str, *, now: tuple[str, str], before: t
 
     Older code calls it too while a new version is rolled out: it gives what the other gave, and more.
     """
-    gone = [f"DROP FUNCTION {signature}"]
-    return RunSQL(sql=gone + _definer(signature, *now), reverse_sql=gone + _definer(signature, *before))
+    gone = f"DROP FUNCTION {signature}"
+    return RunSQL(sql=[gone, *_definer(signature, *now)], reverse_sql=[gone, *_definer(signature, *before)])
 
 
-def _definer(signature: str, returns: str, body: str) -> Any:
+def _definer(signature: str, returns: str, body: str) -> list[str]:
     how = "LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp"
     return [
         f"CREATE FUNCTION {signature} RETURNS {returns} {how} AS $${body}$$",

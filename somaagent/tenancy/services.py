@@ -11,6 +11,7 @@ from django.utils import timezone
 from somaagent.errors import not_found
 
 from .actor import Actor
+from .idempotency import Idempotency
 from .models import ApiKey, Membership, Role, Tenant, User, default_scopes
 from .scope import tenant_scope
 from .selectors import key_digest
@@ -60,6 +61,7 @@ def api_key_create(
     scopes: list[str] | None = None,
     expires_at: datetime | None = None,
     requests_per_minute: int | None = None,
+    idempotency: Idempotency | None = None,
 ) -> tuple[ApiKey, str]:
     """A new key and its text. The text is not kept: this is the one time that it can be shown."""
     text = KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES)
@@ -73,6 +75,7 @@ def api_key_create(
             scopes=scopes or default_scopes(),
             expires_at=expires_at,
             requests_per_minute=requests_per_minute,
+            **(idempotency.columns() if idempotency else {}),
         )
     return key, text
 

@@ -26,6 +26,7 @@ from apps.tools.models import ToolCallRecord, ToolDecision
 from somaagent.agent.messages import ModelMessage, Usage
 from somaagent.agent.step_events import StepCompleted
 from somaagent.tenancy.budgets.services import budget_create
+from somaagent.tenancy.invitations import invitation_create
 from somaagent.tenancy.scope import tenant_scope
 from somaagent.tenancy.scripts import performed
 from tests.factories import key_of, organisation, person, submitted, taken, user_of
@@ -36,6 +37,7 @@ MODELS = [
     "User",
     "Membership",
     "ApiKey",
+    "Invitation",
     "ModelProfile",
     "Agent",
     "Session",
@@ -79,6 +81,7 @@ def populate(acme, rows):
         key_of(member)
         Authenticator.objects.create(user_id=member.user_id, type="totp", data={"secret": "sealed"})
         with tenant_scope(acme.tenant.id):
+            invitation_create(actor=acme.owner, role="member", name=f"somebody{number}")
             webhook_create(actor=member, url=f"https://example.org/somebody{number}", events=every_event())
             turn = submitted(member, f"question {number}").turn
             work = taken(turn)

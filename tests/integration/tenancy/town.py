@@ -22,9 +22,10 @@ from apps.chat.webhooks.models import WebhookDelivery
 from apps.sessions import services as sessions
 from somaagent.agent.messages import Usage
 from somaagent.tenancy.actor import Actor
+from somaagent.tenancy.models import Membership
 from somaagent.tenancy.scope import tenant_scope
 from somaagent.tenancy.scripts import performed
-from tests.factories import Organisation, key_of, organisation, submitted, taken
+from tests.factories import Organisation, key_of, organisation, person, submitted, taken
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,9 @@ def town() -> Town:
         "webhook": webhook["id"],
         "delivery": str(_delivery(acme, finished)),
         "schedule": _schedule(member),
+        "API key": member.made("/api/v1/api-keys", {"name": "another"})["id"],
+        "member": _colleague(acme),
+        "invitation": member.made("/api/v1/invitations", {"role": "viewer"})["id"],
     }
     return Town(acme, other, member, outsider, ids, running)
 
@@ -98,6 +102,12 @@ def _only_here(acme: Organisation) -> None:
     with tenant_scope(acme.tenant.id):
         profile = sessions.model_profile_ensure(**facts, base_url="http://model.invalid/v1", model="scripted")
         sessions.agent_ensure(**facts, instructions="", model_profile=profile)
+
+
+def _colleague(acme: Organisation) -> str:
+    colleague = person("colleague", acme.tenant)
+    with tenant_scope(acme.tenant.id):
+        return str(Membership.objects.get(user_id=colleague.user_id).id)
 
 
 def _turn(actor: Actor) -> Turn:

@@ -1,0 +1,173 @@
+"""Invitations: who manages members passes a token on, and whoever shows it becomes a member, once.
+
+No e-mail is sent. ``invitation_accept`` and ``invitation_shown`` open the tenant's scope themselves: who
+shows a token belongs to no tenant yet. All others run in the tenant's scope.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from django.db import IntegrityError, connection, transaction
+from django.utils import timezone
+
+from somaagent.errors import Kind, SomaError, invalid, not_found
+
+from . import members
+from .actor import Actor
+from .idempotency import Idempotency
+from .models import Invitation, Membership, User
+from .scope import tenant_scope
+from .selectors import key_digest
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+TOKEN_PREFIX = "inv_"  # noqa: S105 it is what every token begins with
+TOKEN_BYTES = 32
+LASTS = timedelta(days=7)
+LASTS_AT_MOST = timedelta(days=30)
+MOST_OPEN = 200
+_BY_TOKEN = "SELECT tenant_id, tenant_name, invitation_id FROM tenancy_invitation_by_token(%(digest)s)"  # noqa: S105 SQL
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a token invites to: which tenant, as what, until when."""
+
+    tenant_id: UUID
+    tenant_name: str
+    invitation_id: UUID
+    role: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What came of a token: the tenant's name, and the membership there."""
+
+    tenant_name: str
+    membership: Membership
+
+
+def invitation_list(*, actor: Actor) -> QuerySet[Invitation]:
+    members.require_manager(actor)
+    return Invitation.objects.select_related("invited_by", "accepted_by")
+
+
+def invitation_get(*, actor: Actor, invitation_id: UUID) -> Invitation:
+    invitation = invitation_list(actor=actor).filter(id=invitation_id).first()
+    if invitation is None:
+        raise not_found("invitation")
+    return invitation
+
+
+def invitation_create(
+    *,
+    actor: Actor,
+    role: str,
+    name: str = "",
+    expires_at: datetime | None = None,
+    idempotency: Idempotency | None = None,
+) -> tuple[Invitation, str | None]:
+    """A new invitation and its token; None where it was made before by the same request."""
+    members.require_manager(actor)
+    members.require_owner_for(actor, role)
+    mine = invitation_list(actor=actor).filter(invited_by_id=actor.user_id)
+    if idempotency and (existing := idempotency.find(mine)):
+        return existing, None
+    until = _until(expires_at)
+    if _open().count() >= MOST_OPEN:
+        sentence = f"At most {MOST_OPEN} invitations are open at a time: revoke those that nobody will use."
+        raise SomaError(Kind.CONFLICT, "invitations_too_many", sentence)
+    token = TOKEN_PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
+    try:
+        with transaction.atomic():
+            invitation = Invitation.objects.create(
+                tenant_id=actor.tenant_id,
+                invited_by_id=actor.user_id,
+                name=name,
+                role=role,
+                digest=key_digest(token),
+                expires_at=until,
+                **(idempotency.columns() if idempotency else {}),
+            )
+    except IntegrityError:
+        # Sent twice at the same moment: the other one was first.
+        if idempotency and (existing := idempotency.find(mine)):
+            return existing, None
+        raise
+    return invitation, token
+
+
+def invitation_revoke(*, actor: Actor, invitation_id: UUID) -> None:
+    """Nobody can accept it any more. One that was accepted, or revoked before, stays as it is."""
+    invitation = invitation_get(actor=actor, invitation_id=invitation_id)
+    members.require_owner_for(actor, invitation.role)
+    _open().filter(id=invitation.id).update(revoked_at=timezone.now())
+
+
+def invitation_shown(*, token: str) -> Shown:
+    """What an open invitation is to, for a page that asks before it is accepted. Raises ``not_found``."""
+    tenant_id, tenant_name, invitation_id = _found(token)
+    with tenant_scope(tenant_id):
+        invitation = _open().filter(id=invitation_id, expires_at__gt=timezone.now()).first()
+    if invitation is None:
+        raise not_found("invitation")
+    return Shown(tenant_id, tenant_name, invitation_id, invitation.role, invitation.expires_at)
+
+
+def invitation_accept(*, token: str, user_id: UUID) -> Accepted:
+    """Make the user a member by the token. The same user may show it again: they are a member.
+
+    Raises ``not_found`` for a token that is unknown, expired, revoked or somebody else used, and
+    ``already_member``, which leaves the invitation open for whom it was meant.
+    """
+    tenant_id, tenant_name, invitation_id = _found(token)
+    with tenant_scope(tenant_id):
+        locked = Invitation.objects.select_for_update()
+        invitation = locked.filter(id=invitation_id, revoked_at=None).first()
+        active = User.objects.filter(id=user_id, is_active=True).exists()
+        member = Membership.objects.filter(user_id=user_id).first()
+        if invitation is None or not active:
+            raise not_found("invitation")
+        if invitation.accepted_at is not None:
+            if member is None or invitation.accepted_by_id != user_id:
+                raise not_found("invitation")
+            return Accepted(tenant_name, member)
+        if invitation.expires_at <= timezone.now():
+            raise not_found("invitation")
+        if member is not None:
+            sentence = "You are a member there already: the invitation stays open for somebody else."
+            raise SomaError(Kind.CONFLICT, "already_member", sentence)
+        member = Membership.objects.create(tenant_id=tenant_id, user_id=user_id, role=invitation.role)
+        invitation.accepted_at, invitation.accepted_by_id = timezone.now(), user_id
+        invitation.save(update_fields=["accepted_at", "accepted_by"])
+    return Accepted(tenant_name, member)
+
+
+def _found(token: str) -> tuple[UUID, str, UUID]:
+    """The tenant, its name and the invitation, whatever became of it."""
+    with connection.cursor() as cursor:
+        cursor.execute(_BY_TOKEN, {"digest": key_digest(token)})
+        row = cursor.fetchone()
+    if row is None:
+        raise not_found("invitation")
+    return row[0], row[1], row[2]
+
+
+def _open() -> QuerySet[Invitation]:
+    return Invitation.objects.filter(accepted_at=None, revoked_at=None)
+
+
+def _until(wanted: datetime | None) -> datetime:
+    now = timezone.now()
+    until = wanted or now + LASTS
+    if not now < until <= now + LASTS_AT_MOST:
+        sentence = f"An invitation lasts until a time within the next {LASTS_AT_MOST.days} days."
+        raise invalid("body.expires_at", sentence)
+    return until
