@@ -36,7 +36,7 @@ from somaagent.tenancy.ledger.models import Source
 from somaagent.tenancy.payers import Payer
 from somaagent.tenancy.scope import in_tenant
 
-from . import charges, reach
+from . import charges, reach, standing
 from .charges import Account
 from .runner import COALESCE_SECONDS
 
@@ -115,7 +115,7 @@ async def begin(*, actor: Actor, asked: Asked) -> AsyncGenerator[AgentEvent, Non
 async def begun(*, actor: Actor, asked: Asked) -> AsyncGenerator[AgentEvent, None]:
     """``begin``, for a caller who has looked at the lengths of the messages."""
     chosen = await in_tenant(actor.tenant_id, agent_chosen, actor=actor, slug=asked.agent)
-    return await _first_awaited(_counted(actor, chosen, asked))
+    return await _first_awaited(standing.while_good(actor, _counted(actor, chosen, asked)))
 
 
 def _check(messages: Sequence[ModelMessage]) -> None:

@@ -8,7 +8,7 @@ its answers repeat.
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -30,10 +30,11 @@ from somaagent.web.bodies import Body
 from somaagent.web.idempotency import idempotency_of
 from somaagent.web.text import Slug, Text
 
-from . import approvals, sse, turns
+from . import approvals, sse, standing, turns
 from .approval_bodies import AnswersIn, ApprovalOut
 from .models import OnBusy, Turn
 from .services import Place
+from .standing import CredentialEnded, Standing
 
 logger = structlog.get_logger(__name__)
 
@@ -88,9 +89,11 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     actor: Actor
     followed: dict[UUID, asyncio.Task[None]]
+    credential: Standing
 
     async def connect(self) -> None:
         self.followed = {}
+        self._open = ExitStack()
         actor = await actor_of_scope(self.scope)
         if actor is None:
             # Accepted first: a browser is told the code of a close, not that of a refused handshake.
@@ -102,8 +105,16 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             request_id=str(uuid7()), tenant_id=str(actor.tenant_id), user_id=str(actor.user_id)
         )
         await self.accept()
+        self.credential = self._open.enter_context(standing.watched(actor, self._ended))
+
+    def _ended(self) -> None:
+        self._closing = asyncio.create_task(self._close_ended(), name="close websocket")
+
+    async def _close_ended(self) -> None:
+        await self.close(code=CLOSE_UNAUTHENTICATED, reason="This credential has ended.")
 
     async def disconnect(self, code: int) -> None:
+        self._open.close()
         tasks = list(self.followed.values())
         for task in tasks:
             task.cancel()
@@ -127,6 +138,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             await self._refuse(_unavailable(), ref)
 
     async def _handle(self, message: Submit | Cancel | Follow | Approve) -> None:
+        self.credential.check()
         if isinstance(message, Follow):
             self.actor.require(Scope.READ)
             await self._follow(message.turn_id, message.after)
@@ -193,6 +205,8 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                                 "data": orjson.Fragment(record.data),
                             }
                         )
+        except CredentialEnded:
+            logger.info("stream.credential_ended")  # the connection is being closed, with all that it follows
         except valkey.ERRORS:
             logger.exception("websocket.events_unavailable", turn_id=str(turn_id))
             await self._refuse(_unavailable(), None)

@@ -6,14 +6,18 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import TypeVar
 
+import structlog
 from django.http import StreamingHttpResponse
 
 from somaagent.errors import invalid
 from somaagent.observability import metrics
 
+from .standing import CredentialEnded
 from .taps import Record
 
 T = TypeVar("T")
+
+logger = structlog.get_logger(__name__)
 
 HEARTBEAT = b": still here\n\n"
 # The largest integer that every JSON reader keeps exact (RFC 8259, section 6).
@@ -48,6 +52,9 @@ async def _encoded(
         async with aclosing(events):
             async for event in events:
                 yield HEARTBEAT if event is None else encode(event)
+    except CredentialEnded:
+        # The status is long sent. Who connects again is told why.
+        logger.info("stream.credential_ended")
     finally:
         metrics.STREAMS_OPEN.dec()
 

@@ -191,6 +191,14 @@ async def _reading(turn_id: UUID, after: int) -> AsyncIterator[Tap]:
                 del readings[turn_id]
 
 
+def nudge(turn_id: UUID) -> None:
+    """Have those who follow the turn in this event loop look around: they get None, as at a heartbeat."""
+    reading = _readings.get(asyncio.get_running_loop(), {}).get(turn_id)
+    for tap in (_taps.get(turn_id), reading.tap if reading else None):
+        if tap is not None:
+            tap.nudge()
+
+
 async def call_host(turn_id: UUID, owner: str) -> None:
     """Tell the turn's host that a cancellation stands in its row."""
     await valkey.client().publish(channel_of(owner), str(turn_id))

@@ -59,6 +59,10 @@ class Tap:
             self._heartbeat.cancel()
         self._wake(come=True)
 
+    def nudge(self) -> None:
+        """Those who wait look around: as at a heartbeat, now."""
+        self._wake(come=False)
+
     @property
     def begins_after(self) -> int:
         """The cursor behind which it has everything."""

@@ -18,7 +18,7 @@ from somaagent.tenancy.idempotency import Idempotency
 from somaagent.tenancy.scope import in_database, in_tenant
 from somaagent.tenancy.scripts import Script, perform
 
-from . import handover, host, selectors, services, stream
+from . import handover, host, selectors, services, standing, stream
 from .models import OPEN_STATES, OnBusy, Turn, TurnState
 from .owner import owner
 from .services import Place, Submitted
@@ -121,7 +121,16 @@ async def follow(*, actor: Actor, turn_id: UUID, after: int) -> AsyncGenerator[R
 
 
 async def follow_turn(*, actor: Actor, turn: Turn, after: int) -> AsyncGenerator[Record | None, None]:
-    """``follow``, for a caller who has just read the turn."""
+    """``follow``, for a caller who has just read the turn. Raises ``CredentialEnded`` when theirs has."""
+    with standing.watched(actor, functools.partial(stream.nudge, turn.id)) as credential:
+        async with aclosing(_followed(actor, turn, after)) as records:
+            del turn  # thousands may follow, for hours
+            async for record in records:
+                credential.check()
+                yield record
+
+
+async def _followed(actor: Actor, turn: Turn, after: int) -> AsyncGenerator[Record | None, None]:
     over = None if stream.is_tapped(turn.id) else await _over(turn, after)
     if over is not None:
         for left in over:

@@ -162,6 +162,10 @@ MCP_BROKEN = Gauge(
 STREAMS_OPEN = Gauge(
     "soma_streams_open", "Clients that follow a turn or a chat completion now.", multiprocess_mode="livesum"
 )
+STREAMS_CUT = Counter(
+    "soma_streams_cut_total",
+    "Open streams that were ended because their credential had: revoked, suspended …",
+)
 # Only the orchestrator knows; the newest value counts, whichever of its lives it is from.
 SERVICE_UP = Gauge(
     "soma_service_up", "1 while a service is healthy.", ["service"], multiprocess_mode="mostrecent"

@@ -13,3 +13,6 @@ class TenancyConfig(AppConfig):
         super().import_models()
         from .budgets import models as budgets  # noqa: F401, PLC0415 apps are there only now
         from .ledger import models as ledger  # noqa: F401, PLC0415 as above
+
+    def ready(self) -> None:
+        from . import receivers  # noqa: F401, PLC0415 models are there only now

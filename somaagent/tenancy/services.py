@@ -15,6 +15,7 @@ from .idempotency import Idempotency
 from .models import ApiKey, Membership, Role, Tenant, User, default_scopes
 from .scope import tenant_scope
 from .selectors import key_digest
+from .standing import look_again
 
 KEY_PREFIX = "sa_"
 KEY_BYTES = 32
@@ -83,5 +84,6 @@ def api_key_create(
 def api_key_revoke(*, actor: Actor, key_id: UUID) -> None:
     with tenant_scope(actor.tenant_id):
         changed = ApiKey.objects.filter(id=key_id, revoked_at=None).update(revoked_at=timezone.now())
+        look_again()
     if not changed:
         raise not_found("API key")

@@ -1,0 +1,43 @@
+"""Whatever ends a credential, wherever it is done: open streams are looked at again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models.signals import post_delete, post_save
+from django.dispatch import receiver
+
+from .models import ApiKey, Membership, Tenant, User
+from .standing import look_again
+
+
+@receiver(post_delete, sender=ApiKey)
+@receiver(post_delete, sender=Membership)
+@receiver(post_delete, sender=Tenant)
+@receiver(post_delete, sender=User)
+def _deleted(**_: Any) -> None:
+    look_again()
+
+
+@receiver(post_save, sender=ApiKey)
+def _key_saved(instance: ApiKey, created: bool, **_: Any) -> None:
+    if not created and (instance.revoked_at or instance.expires_at):
+        look_again()
+
+
+@receiver(post_save, sender=Membership)
+def _membership_saved(created: bool, **_: Any) -> None:
+    if not created:
+        look_again()
+
+
+@receiver(post_save, sender=User)
+def _user_saved(instance: User, **_: Any) -> None:
+    if not instance.is_active:
+        look_again()
+
+
+@receiver(post_save, sender=Tenant)
+def _tenant_saved(instance: Tenant, **_: Any) -> None:
+    if instance.suspended_at:
+        look_again()
