@@ -22,7 +22,7 @@ from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.scope import DATABASE_AWAY
 from somaagent.tenancy.standing import CHANNEL, Held, still_good
 
-from .taps import happened
+from .taps import HEARTBEAT_SECONDS, happened
 from .wakeups import wakeups
 
 T = TypeVar("T")
@@ -30,6 +30,8 @@ T = TypeVar("T")
 logger = structlog.get_logger(__name__)
 
 _PAUSE_SECONDS = 1.0
+# After a message: a request that was let in just before it may open its stream only after the first look.
+_AGAIN_SECONDS = (0.5, 2.0, 5.0)
 _END = object()
 
 
@@ -127,16 +129,21 @@ class _Watch:
         while True:
             try:
                 async with wakeups().on(CHANNEL) as woken:
-                    while True:
-                        woken.clear()
-                        await self._look()
-                        await happened(woken)
+                    await self._look_on(woken)
             except (*DATABASE_AWAY, *valkey.ERRORS) as error:
                 # Nobody is let in meanwhile either; who is in stays until it can be looked up.
                 logger.warning("credentials.not_looked_up", reason=str(error))
             except Exception:
                 logger.exception("credentials.look_crashed")
             await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _look_on(self, woken: asyncio.Event) -> None:
+        again: list[float] = []
+        while True:
+            woken.clear()
+            await self._look()
+            if await happened(woken, again.pop(0) if again else HEARTBEAT_SECONDS):
+                again = list(_AGAIN_SECONDS)
 
     async def _look(self) -> None:
         held = list(self._open)

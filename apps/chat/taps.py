@@ -97,10 +97,10 @@ class Tap:
                 future.set_result(come)
 
 
-async def happened(woken: asyncio.Event) -> bool:
-    """Whether the event comes before the next heartbeat is due."""
+async def happened(woken: asyncio.Event, seconds: float = HEARTBEAT_SECONDS) -> bool:
+    """Whether the event comes within that time: before the next heartbeat is due."""
     try:
-        async with asyncio.timeout(HEARTBEAT_SECONDS):
+        async with asyncio.timeout(seconds):
             await woken.wait()
     except TimeoutError:
         return False

@@ -10,6 +10,7 @@ from ninja import Query, Router, Status
 
 from somaagent.problems import PROBLEMS, Problem
 from somaagent.tenancy import invitations, keys, members
+from somaagent.tenancy.models import Role
 from somaagent.web.answers import answer
 from somaagent.web.idempotency import IdempotencyKey, idempotency_of
 from somaagent.web.pagination import Page, PageQuery, page_of
@@ -116,7 +117,7 @@ def accept_invitation(request: HttpRequest, body: AcceptIn) -> Any:
     accepted = invitations.invitation_accept(token=body.token, user_id=actor_of(request).user_id)
     member = accepted.membership
     return AcceptedOut(
-        tenant_id=member.tenant_id, tenant=accepted.tenant_name, member_id=member.id, role=member.role
+        tenant_id=member.tenant_id, tenant=accepted.tenant_name, member_id=member.id, role=Role(member.role)
     )
 
 

@@ -62,7 +62,7 @@ def runtime_grants() -> RunSQL:
 
 def definer_function(signature: str, returns: str, body: str) -> RunSQL:
     """What must come before the tenant is known. It runs as the owner, and only the runtime may call it."""
-    return RunSQL(sql=_definer(signature, returns, body), reverse_sql=[f"DROP FUNCTION {signature}"])
+    return RunSQL(sql=[*_definer(signature, returns, body)], reverse_sql=[f"DROP FUNCTION {signature}"])
 
 
 def definer_function_replaced(signature: str, *, now: tuple[str, str], before: tuple[str, str]) -> RunSQL:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from somaagent.tenancy import pool
@@ -26,14 +27,19 @@ def with_key(actor: Actor) -> Actor:
     return known
 
 
+def _key(actor: Actor) -> QuerySet[ApiKey]:
+    assert actor.key_id is not None
+    return ApiKey.objects.filter(id=actor.key_id)
+
+
 def _expire(actor: Actor) -> None:
-    ApiKey.objects.filter(id=actor.key_id).update(expires_at=timezone.now() - timedelta(seconds=1))
+    _key(actor).update(expires_at=timezone.now() - timedelta(seconds=1))
 
 
 ENDINGS: dict[str, Callable[[Actor], object]] = {
-    "revoked": lambda actor: ApiKey.objects.filter(id=actor.key_id).update(revoked_at=timezone.now()),
+    "revoked": lambda actor: _key(actor).update(revoked_at=timezone.now()),
     "expired": _expire,
-    "deleted": lambda actor: ApiKey.objects.filter(id=actor.key_id).delete(),
+    "deleted": lambda actor: _key(actor).delete(),
     "user off": lambda actor: User.objects.filter(id=actor.user_id).update(is_active=False),
     "tenant off": lambda actor: Tenant.objects.filter(id=actor.tenant_id).update(suspended_at=timezone.now()),
     "no membership": lambda actor: Membership.objects.filter(user_id=actor.user_id).delete(),

@@ -98,7 +98,7 @@ def leave(of: Town) -> None:
 
 def _only_here(acme: Organisation) -> None:
     """An agent and a model profile that the other organisation has no namesakes of."""
-    facts = {"tenant_id": acme.tenant.id, "slug": "only-here", "name": "Only here"}
+    facts: dict[str, Any] = {"tenant_id": acme.tenant.id, "slug": "only-here", "name": "Only here"}
     with tenant_scope(acme.tenant.id):
         profile = sessions.model_profile_ensure(**facts, base_url="http://model.invalid/v1", model="scripted")
         sessions.agent_ensure(**facts, instructions="", model_profile=profile)
