@@ -32,7 +32,7 @@ TOKEN_BYTES = 32
 LASTS = timedelta(days=7)
 LASTS_AT_MOST = timedelta(days=30)
 MOST_OPEN = 200
-_BY_TOKEN = "SELECT tenant_id, tenant_name, invitation_id FROM tenancy_invitation_by_token(%(digest)s)"  # noqa: S105 SQL
+_BY_TOKEN = "SELECT tenant_id, tenant_name, invitation_id FROM tenancy_invitation_by_token(%(digest)s)"  # noqa: S105 it is a query
 
 
 @dataclass(frozen=True, slots=True)
