@@ -5,7 +5,7 @@ from somaagent.tenancy.rls import definer_function
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tenancy", "0003_key_of_actor"),
+        ("tenancy", "0006_invitation"),
     ]
 
     operations = [

@@ -10,7 +10,7 @@ from somaagent.tenancy.rls import definer_function, tenant_policy
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tenancy", "0001_initial"),
+        ("tenancy", "0005_tenants_of_user"),
     ]
 
     operations = [
