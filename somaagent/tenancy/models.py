@@ -107,10 +107,12 @@ class ApiKey(TenantOwned, IdempotentCreate):
 
     class Meta:
         verbose_name = "API key"
-        constraints: ClassVar = [_rated("api_key_requests_in_range")]
         indexes: ClassVar = [models.Index(fields=["tenant", "user", "-id"], name="api_key_of_user")]
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["tenant", "user", "idempotency_key"], name="api_key_created_once")
+            _rated("api_key_requests_in_range"),
+            models.UniqueConstraint(
+                fields=["tenant", "user", "idempotency_key"], name="api_key_created_once"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -8,8 +8,6 @@ PostgreSQL 18, "Row Security Policies".
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.db.migrations.operations import RunSQL
 
 RUNTIME_ROLE = "somaagent_runtime"
