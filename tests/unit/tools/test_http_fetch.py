@@ -30,7 +30,7 @@ async def outside() -> AsyncIterator[Callable[..., Outbound]]:
 
     def of(*arguments: Any) -> Outbound:
         made.append(Outbound(*arguments))
-        client._clients[asyncio.get_running_loop()] = made[-1]
+        client._clients._made[asyncio.get_running_loop()] = made[-1]
         return made[-1]
 
     yield of
