@@ -7,6 +7,7 @@ from typing import Any
 from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema
 
+from apps.admin.audit_api import router as audit
 from apps.chat.api import router as chat
 from apps.chat.approvals_api import router as approvals
 from apps.chat.money.api import router as money
@@ -55,6 +56,7 @@ api = Api(
 api.add_router("", health, auth=None)
 api.add_router("", sessions)
 api.add_router("", people)
+api.add_router("", audit)
 api.add_router("/turns", chat)
 api.add_router("", approvals)
 api.add_router("", money)

@@ -19,6 +19,7 @@ from django.views.generic import FormView
 from somaagent import valkey
 from somaagent.tenancy import services as tenancy
 from somaagent.tenancy.models import User
+from somaagent.tenancy.selectors import actor_by_user
 from somaagent.web import fallback
 
 from .adapter import TOO_MANY
@@ -84,7 +85,9 @@ class OwnPassword(RedirectURLMixin, FormView):  # type: ignore[type-arg]  # gene
 
     def form_valid(self, form: OwnPasswordForm) -> HttpResponse:
         user = cast("User", self.request.user)
-        tenancy.user_set_password(user=user, password=form.cleaned_data["new_password1"])
+        # With a one-time password a user is no actor yet.
+        by = actor_by_user(user.pk)
+        tenancy.user_set_password(user=user, password=form.cleaned_data["new_password1"], by=by)
         # Every other session dies with the old password; this one goes on under a new key.
         update_session_auth_hash(self.request, user)
         end_other_sessions(self.request, user)

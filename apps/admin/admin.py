@@ -15,6 +15,7 @@ from apps.tools.toolbox import tools_of
 from somaagent import valkey
 from somaagent.background import run_coroutine
 from somaagent.tenancy.admin import operator_of
+from somaagent.tenancy.audit import admin as audit  # noqa: F401 Django looks for an app's admin in its own module alone
 
 from .tools import by_source, unmatched
 

@@ -20,7 +20,8 @@ from somaagent.agent.toolsets import ArgumentsSchema
 from somaagent.errors import Kind, SomaError, invalid, not_found
 from somaagent.observability import metrics
 from somaagent.tenancy.actor import Actor
-from somaagent.tenancy.scripts import Script, look, perform, read
+from somaagent.tenancy.audit.entries import entry, who
+from somaagent.tenancy.scripts import Last, Script, Statement, look, perform, read
 from somaagent.tenancy.statements import membership, role_of
 
 from . import calls, host, statements
@@ -64,7 +65,7 @@ async def answer(*, actor: Actor, turn_id: UUID, given: Sequence[Given]) -> list
         if not _is_same(call, one):
             await _check(actor, asked, tools.get(call.tool), call, one, f"body.calls.{number}")
             changed.append(_answered(actor, call, one))
-    goes_on, kept = await perform(actor.tenant_id, _kept(turn_id, changed))
+    goes_on, kept = await perform(actor.tenant_id, _kept(actor, turn_id, changed))
     for call in changed:
         metrics.TOOL_APPROVALS.labels(answer=call.answer).inc()
     if goes_on:
@@ -124,7 +125,7 @@ def _answered(actor: Actor, call: Call, given: Given) -> Call:
     return call
 
 
-def _kept(turn_id: UUID, answered: Sequence[Call]) -> Script[tuple[bool, list[Call]]]:
+def _kept(actor: Actor, turn_id: UUID, answered: Sequence[Call]) -> Script[tuple[bool, list[Call]]]:
     """Keep the answers, and queue the turn where they were the last. Somebody else may have been quicker."""
     yield [statements.locked(turn_id)]
     for call in answered:
@@ -136,8 +137,21 @@ def _kept(turn_id: UUID, answered: Sequence[Call]) -> Script[tuple[bool, list[Ca
     queued = []
     if not number:
         (queued,) = yield [statements.goes_on(turn_id)]
-    (rows,) = yield [calls.awaiting(turn_id)]
+    rows, *_ = yield Last([calls.awaiting(turn_id), *(_audited(actor, call) for call in answered)])
     return bool(queued), calls.rows_of(rows)
+
+
+def _audited(actor: Actor, call: Call) -> Statement:
+    facts = {
+        "answer": call.answer,
+        "tool": call.tool,
+        "call_id": call.call_id,
+        "reason": call.answer_reason,
+        "edited": call.edited_arguments is not None,
+    }
+    return entry(
+        by=who(actor), action="approval.answered", target_type="turn", target_id=call.turn_id, facts=facts
+    )
 
 
 def _text(arguments: Mapping[str, Any]) -> str:

@@ -17,9 +17,9 @@ from somaagent.agent.ports import Action, Outcome, ToolResult, Toolset, Verdict
 from somaagent.agent.toolsets import WrapperToolset
 from somaagent.errors import SomaError
 from somaagent.observability import metrics
-from somaagent.observability.masking import masked
 from somaagent.tenancy.fields import storable
 from somaagent.tenancy.patience import performed_patiently
+from somaagent.tenancy.recordable import recordable
 from somaagent.tenancy.scripts import Script, Statement, inserted
 
 from .answers import Past
@@ -27,8 +27,6 @@ from .models import LONGEST_REASON, ToolCallRecord, ToolDecision
 from .policy.inputs import Decision, Question
 from .tool import Caller, Tool, TooSlow
 
-_LONGEST_TEXT = 4_000
-_DEPTH = 8
 _CUT_SHORT = "Its caller went away while it ran; it may have taken effect."
 
 
@@ -138,24 +136,6 @@ def _arguments(call: ToolCall) -> Any:
         return orjson.loads(call.arguments)
     except orjson.JSONDecodeError:
         return call.arguments
-
-
-def recordable(value: Any) -> Any:
-    """The value without secrets, in a length and depth that a record can hold."""
-    return _bounded(masked(value), _DEPTH)
-
-
-def _bounded(value: Any, depth: int) -> Any:
-    if isinstance(value, str):
-        text = storable(value)
-        return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}… ({len(text)} characters)"
-    if isinstance(value, Mapping):
-        return (
-            {storable(str(key)): _bounded(item, depth - 1) for key, item in value.items()} if depth else "…"
-        )
-    if isinstance(value, list | tuple):
-        return [_bounded(item, depth - 1) for item in value]
-    return value
 
 
 async def _kept(caller: Caller, statement: Statement) -> None:

@@ -1,6 +1,6 @@
 """Recorded decisions, judged again: what another policy would have said of them.
 
-The record masks secrets and shortens long texts (``records.recordable``), so that rules over those may say
+The record masks secrets and shortens long texts (``recordable``), so that rules over those may say
 something else of it than they would have said of the call.
 """
 

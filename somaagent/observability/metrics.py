@@ -112,6 +112,10 @@ WEBHOOK_SECONDS = Histogram(
 WEBHOOKS_DISABLED = Counter(
     "soma_webhooks_disabled_total", "Webhooks that were disabled: failing for days, or gone.", ["reason"]
 )
+AUDIT_WITHOUT_TENANT = Counter(
+    "soma_audit_without_tenant_total",
+    "What was done by or to somebody without a tenant: in the log, not in an audit.",
+)
 SCHEDULE_RUNS = Counter("soma_schedule_runs_total", "Times that schedules were due, by outcome.", ["outcome"])
 SCHEDULE_LATENESS_SECONDS = Histogram(
     "soma_schedule_lateness_seconds", "From the time that a run was planned for to the run.", buckets=_LONG

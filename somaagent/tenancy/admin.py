@@ -18,6 +18,8 @@ from . import services
 from .actor import Actor
 from .admin_forms import ApiKeyForm, HandedOutPasswordForm, TenantOwnedForm
 from .models import ApiKey, Invitation, Membership, Tenant, User
+from .audit.audited import AuditedAdmin
+from .models import ApiKey, Membership, Tenant, User
 
 # Roles are memberships; Django's groups would be a second way to say the same.
 admin.site.unregister(Group)
@@ -28,7 +30,7 @@ def operator_of(request: HttpRequest) -> Actor | None:
     return getattr(request, "actor", None)
 
 
-class TenantOwnedAdmin(ModelAdmin):  # type: ignore[misc]  # Unfold has no types
+class TenantOwnedAdmin(AuditedAdmin, ModelAdmin):  # type: ignore[misc]  # Unfold has no types
     """Rows of one tenant, the operator's own: others are not seen, and new ones are made there."""
 
     form = TenantOwnedForm
@@ -65,7 +67,7 @@ def _of_tenant(form: Any, request: HttpRequest) -> Any:
 
 
 @admin.register(Tenant)
-class TenantAdmin(ModelAdmin):  # type: ignore[misc]  # Unfold has no types
+class TenantAdmin(AuditedAdmin, ModelAdmin):  # type: ignore[misc]  # Unfold has no types
     list_display = ("name", "slug", "is_live", "created_at")
     search_fields = ("name", "slug")
     list_filter = (("suspended_at", admin.EmptyFieldListFilter),)
@@ -96,7 +98,7 @@ class MembershipInline(TabularInline):  # type: ignore[misc]  # Unfold has no ty
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg,misc]  # Unfold has no types
+class UserAdmin(AuditedAdmin, DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg,misc]  # Unfold has no types
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = HandedOutPasswordForm
@@ -157,6 +159,7 @@ class ApiKeyAdmin(TenantOwnedAdmin):
     """A key's text is shown once, when it is made; of its digest nothing is shown ever."""
 
     form = ApiKeyForm
+    audits_additions = False
     list_display = ("name", "prefix", "user", "scopes", "state", "last_used_at", "expires_at")
     list_filter = (("revoked_at", admin.EmptyFieldListFilter),)
     list_select_related = ("user",)
@@ -197,6 +200,7 @@ class ApiKeyAdmin(TenantOwnedAdmin):
             scopes=obj.scopes,
             expires_at=obj.expires_at,
             requests_per_minute=obj.requests_per_minute,
+            by=operator_of(request),
         )
         obj.id, obj.prefix, obj.digest = key.id, key.prefix, key.digest
         obj._state.adding = False  # noqa: SLF001 the service has saved it

@@ -11,8 +11,10 @@ class TenancyConfig(AppConfig):
     def import_models(self) -> None:
         """Those of its packages as well."""
         super().import_models()
-        from .budgets import models as budgets  # noqa: F401, PLC0415 apps are there only now
+        from .audit import models as audit  # noqa: F401, PLC0415 apps are there only now
+        from .budgets import models as budgets  # noqa: F401, PLC0415 as above
         from .ledger import models as ledger  # noqa: F401, PLC0415 as above
 
     def ready(self) -> None:
         from . import receivers  # noqa: F401, PLC0415 models are there only now
+        from .audit import receivers as audited  # noqa: F401, PLC0415 as above

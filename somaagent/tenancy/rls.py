@@ -38,6 +38,15 @@ def append_only(table: str) -> RunSQL:
     )
 
 
+def written_by_functions(table: str) -> RunSQL:
+    """The application reads ``table``; rows come and change by ``definer_function`` alone."""
+    rights = "INSERT, UPDATE, DELETE"
+    return RunSQL(
+        sql=[f'REVOKE {rights}, TRUNCATE ON "{table}" FROM {RUNTIME_ROLE}'],
+        reverse_sql=[f'GRANT {rights} ON "{table}" TO {RUNTIME_ROLE}'],
+    )
+
+
 def runtime_grants() -> RunSQL:
     """Rows of every table, made and to be made by this owner, for the application's role."""
     rights = "SELECT, INSERT, UPDATE, DELETE"
@@ -58,9 +67,13 @@ def runtime_grants() -> RunSQL:
     )
 
 
-def definer_function(signature: str, returns: str, body: str) -> RunSQL:
-    """What must come before the tenant is known. It runs as the owner, and only the runtime may call it."""
-    return RunSQL(sql=[*_definer(signature, returns, body)], reverse_sql=[f"DROP FUNCTION {signature}"])
+def definer_function(signature: str, returns: str, body: str, *, language: str = "sql") -> RunSQL:
+    """What must come before the tenant is known, or what the application may do in this one way.
+
+    It runs as the owner, whom no policy binds, and only the runtime may call it.
+    """
+    sql = [*_definer(signature, returns, body, language)]
+    return RunSQL(sql=sql, reverse_sql=[f"DROP FUNCTION {signature}"])
 
 
 def definer_function_replaced(signature: str, *, now: tuple[str, str], before: tuple[str, str]) -> RunSQL:
@@ -72,8 +85,8 @@ def definer_function_replaced(signature: str, *, now: tuple[str, str], before: t
     return RunSQL(sql=[gone, *_definer(signature, *now)], reverse_sql=[gone, *_definer(signature, *before)])
 
 
-def _definer(signature: str, returns: str, body: str) -> list[str]:
-    how = "LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp"
+def _definer(signature: str, returns: str, body: str, language: str = "sql") -> list[str]:
+    how = f"LANGUAGE {language} SECURITY DEFINER SET search_path = public, pg_temp"
     return [
         f"CREATE FUNCTION {signature} RETURNS {returns} {how} AS $${body}$$",
         f"REVOKE ALL ON FUNCTION {signature} FROM PUBLIC",

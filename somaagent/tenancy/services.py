@@ -6,11 +6,14 @@ import secrets
 from datetime import datetime
 from uuid import UUID
 
+from django.db import transaction
 from django.utils import timezone
 
 from somaagent.errors import not_found
 
 from .actor import Actor
+from .audit.entries import audit_entry_create, who
+from .audit.people import audit_of_user
 from .idempotency import Idempotency
 from .models import ApiKey, Membership, Role, Tenant, User, default_scopes
 from .scope import tenant_scope
@@ -38,10 +41,17 @@ def user_create(*, username: str, password: str, is_staff: bool = False, one_tim
     )
 
 
-def user_set_password(*, user: User, password: str, one_time: bool = False) -> None:
+def user_set_password(
+    *, user: User, password: str, one_time: bool = False, by: Actor | None = None
+) -> None:
+    """``by``: who chose it; nobody, where it was done at the command line."""
     user.set_password(password)
     user.password_is_one_time = one_time
-    user.save(update_fields=["password", "password_is_one_time"])
+    with transaction.atomic():
+        user.save(update_fields=["password", "password_is_one_time"])
+        audit_of_user(
+            user=user, by=who(by), action="user.password_changed", facts={"one_time": one_time}
+        )
 
 
 def one_time_password() -> str:
@@ -63,8 +73,12 @@ def api_key_create(
     expires_at: datetime | None = None,
     requests_per_minute: int | None = None,
     idempotency: Idempotency | None = None,
+    by: Actor | None = None,
 ) -> tuple[ApiKey, str]:
-    """A new key and its text. The text is not kept: this is the one time that it can be shown."""
+    """A new key and its text. The text is not kept: this is the one time that it can be shown.
+
+    ``by``: who makes it; nobody, where it is done at the command line.
+    """
     text = KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES)
     with tenant_scope(tenant_id):
         key = ApiKey.objects.create(
@@ -78,12 +92,30 @@ def api_key_create(
             requests_per_minute=requests_per_minute,
             **(idempotency.columns() if idempotency else {}),
         )
+        audit_entry_create(
+            by=who(by),
+            action="api_key.created",
+            target_type="api_key",
+            target_id=key.id,
+            facts={"name": name, "prefix": key.prefix, "user": user_id, **_granted(key)},
+        )
     return key, text
+
+
+def _granted(key: ApiKey) -> dict[str, object]:
+    return {
+        "scopes": list(key.scopes),
+        "expires_at": key.expires_at and key.expires_at.isoformat(),
+        "requests_per_minute": key.requests_per_minute,
+    }
 
 
 def api_key_revoke(*, actor: Actor, key_id: UUID) -> None:
     with tenant_scope(actor.tenant_id):
         changed = ApiKey.objects.filter(id=key_id, revoked_at=None).update(revoked_at=timezone.now())
         look_again()
-    if not changed:
-        raise not_found("API key")
+        if not changed:
+            raise not_found("API key")
+        audit_entry_create(
+            by=who(actor), action="api_key.revoked", target_type="api_key", target_id=key_id
+        )

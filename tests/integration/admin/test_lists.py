@@ -55,6 +55,7 @@ MODELS = [
     "UsageRecord",
     "Budget",
     "Authenticator",
+    "AuditEntry",
 ]
 # Of people, who belong to no tenant.
 OF_ALL = ("Tenant", "User", "Authenticator")

@@ -21,6 +21,7 @@ from apps.tools.models import ToolCallRecord, ToolDecision
 from somaagent import valkey
 from somaagent.background import run_coroutine
 from somaagent.errors import SomaError
+from somaagent.tenancy.audit.models import AuditEntry
 from somaagent.tenancy.models import Role
 from somaagent.tenancy.scope import tenant_scope
 from tests.factories import Organisation, organisation, person, submitted
@@ -146,7 +147,8 @@ def test_all_questions_must_be_answered_and_an_answer_stands(acme, post: Post):
 
 def test_only_who_may_sees_the_question(acme, post: Post):
     turn = asked(acme, calls(SEND))
-    given = Given(question(acme, turn).call_id, approve=True)
+    call = question(acme, turn)
+    given = Given(call.call_id, approve=True)
     for outsider in (person("member", acme.tenant, Role.MEMBER), organisation("other").owner):
         with pytest.raises(SomaError) as caught:
             answered(acme, turn, given, by=outsider)
@@ -155,6 +157,10 @@ def test_only_who_may_sees_the_question(acme, post: Post):
     admin = person("admin", acme.tenant, Role.ADMIN)
     assert answered(acme, turn, given, by=admin).state == TurnState.COMPLETED
     assert records(acme, turn)[0].answered_by == admin.user_id
+    with tenant_scope(acme.tenant.id):
+        told = AuditEntry.objects.get(action="approval.answered")
+    assert (told.user_id, told.target_id) == (admin.user_id, str(turn.id))
+    assert (told.facts["answer"], told.facts["tool"]) == ("approved", call.tool)
 
 
 def test_a_question_that_nobody_answers_expires_and_the_turn_goes_on(acme, post: Post):
