@@ -37,7 +37,9 @@ class AuditFilter(Schema):
 
 class AuditEntryOut(Schema):
     id: UUID
-    number: Annotated[int, Field(ge=1)] = Field(description="Counts the organisation's entries, without gaps.")
+    number: Annotated[int, Field(ge=1)] = Field(
+        description="Counts the organisation's entries, without gaps."
+    )
     created_at: datetime
     user_id: UUID | None = Field(description="Who did it; null where nobody was signed in.")
     via: str = Field(description="`browser`, `api_key`, `schedule`, `admin` or `command`.")

@@ -41,17 +41,13 @@ def user_create(*, username: str, password: str, is_staff: bool = False, one_tim
     )
 
 
-def user_set_password(
-    *, user: User, password: str, one_time: bool = False, by: Actor | None = None
-) -> None:
+def user_set_password(*, user: User, password: str, one_time: bool = False, by: Actor | None = None) -> None:
     """``by``: who chose it; nobody, where it was done at the command line."""
     user.set_password(password)
     user.password_is_one_time = one_time
     with transaction.atomic():
         user.save(update_fields=["password", "password_is_one_time"])
-        audit_of_user(
-            user=user, by=who(by), action="user.password_changed", facts={"one_time": one_time}
-        )
+        audit_of_user(user=user, by=who(by), action="user.password_changed", facts={"one_time": one_time})
 
 
 def one_time_password() -> str:
@@ -116,6 +112,4 @@ def api_key_revoke(*, actor: Actor, key_id: UUID) -> None:
         look_again()
         if not changed:
             raise not_found("API key")
-        audit_entry_create(
-            by=who(actor), action="api_key.revoked", target_type="api_key", target_id=key_id
-        )
+        audit_entry_create(by=who(actor), action="api_key.revoked", target_type="api_key", target_id=key_id)

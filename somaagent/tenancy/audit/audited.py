@@ -27,7 +27,9 @@ class AuditedAdmin:
 
     audits_additions = True
 
-    def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
+    def construct_change_message(
+        self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
+    ) -> Any:
         setattr(request, _VALUES, _values(form))
         return super().construct_change_message(request, form, formsets, add)  # type: ignore[misc]  # a ModelAdmin's
 

@@ -12,9 +12,7 @@ from somaagent.tenancy.selectors import actor_by_user
 from .entries import Who, audit_entry_create, audit_without_tenant
 
 
-def audit_of_user(
-    *, user: User | None, by: Who, action: str, facts: Mapping[str, Any] | None = None
-) -> None:
+def audit_of_user(*, user: User | None, by: Who, action: str, facts: Mapping[str, Any] | None = None) -> None:
     """An entry in the tenant that the user signs in to; in the log alone for who has none."""
     actor = actor_by_user(user.pk) if user is not None else None
     target_id = user.pk if user is not None else ""

@@ -26,9 +26,7 @@ def signed_out(user: User | None, **_: Any) -> None:
 
 
 @receiver(user_login_failed)
-def sign_in_failed(
-    credentials: dict[str, Any], request: HttpRequest | None = None, **_: Any
-) -> None:
+def sign_in_failed(credentials: dict[str, Any], request: HttpRequest | None = None, **_: Any) -> None:
     """Of a name that nobody has nothing is kept but that it happened: people type passwords there."""
     del request
     name = str(credentials.get(User.USERNAME_FIELD, ""))

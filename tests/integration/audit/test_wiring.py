@@ -57,7 +57,11 @@ def test_signing_in_and_out_and_failing_to():
     client.post(reverse("sign-out"))
     changed, failed, entered, left = told(acme.tenant)
     assert (changed.action, changed.via) == ("user.password_changed", "command")
-    assert (failed.action, failed.user_id, failed.target_id) == ("user.sign_in_failed", None, str(member.user_id))
+    assert (failed.action, failed.user_id, failed.target_id) == (
+        "user.sign_in_failed",
+        None,
+        str(member.user_id),
+    )
     assert (entered.action, entered.user_id) == ("user.signed_in", member.user_id)
     assert (left.action, left.user_id) == ("user.signed_out", member.user_id)
     assert {failed.request_id, entered.request_id, left.request_id} == {"request-of-a-story"}
@@ -73,14 +77,18 @@ def test_who_belongs_to_no_tenant_is_in_the_log_and_counted():
 
 
 def test_every_form_of_the_admin_tells_what_is_done_in_it():
-    ours = [found for model, found in admin.site._registry.items() if not model.__module__.startswith("django.")]
+    ours = [
+        found for model, found in admin.site._registry.items() if not model.__module__.startswith("django.")
+    ]
     silent = [type(found).__name__ for found in ours if not isinstance(found, AuditedAdmin | ReadOnlyAdmin)]
     assert ours
     assert silent == []
 
 
 def form_of(row: Any, **facts: Any) -> dict[str, Any]:
-    return {name: value for name, value in model_to_dict(row).items() if value not in (None, False)} | facts
+    return {
+        name: value for name, value in model_to_dict(row).items() if value is not None and value is not False
+    } | facts
 
 
 def test_an_operator_changes_a_model_profile():
@@ -157,9 +165,7 @@ def test_the_operators_list_is_searched():
 
 
 def asked(key: str, **query: Any) -> Any:
-    client = Client(
-        headers={"host": settings.ALLOWED_HOSTS[0], "authorization": f"Bearer {key}"}
-    )
+    client = Client(headers={"host": settings.ALLOWED_HOSTS[0], "authorization": f"Bearer {key}"})
     return client.get("/api/v1/audit", query)
 
 

@@ -44,7 +44,9 @@ class Command(BaseCommand):
             heads[str(tenant.id)] = f"{found.head.number}:{found.head.digest.hex()}"
         gone = [] if options["tenant"] else [str(tenant) for tenant in known if str(tenant) not in heads]
         for tenant_id in gone:
-            self.stdout.write(f"{tenant_id}: broken. Its head was noted earlier, and there is no such tenant.")
+            self.stdout.write(
+                f"{tenant_id}: broken. Its head was noted earlier, and there is no such tenant."
+            )
         broken += len(gone)
         if broken:
             raise CommandError(f"{broken} of {len(heads) + len(gone)} chains do not fit.", returncode=1)
@@ -56,6 +58,8 @@ def _read(file: Path) -> dict[UUID, Head]:
     try:
         noted = json.loads(file.read_text(encoding="utf-8"))
         split = {UUID(tenant): head.split(":") for tenant, head in noted.items()}
-        return {tenant: Head(int(number), bytes.fromhex(digest)) for tenant, (number, digest) in split.items()}
+        return {
+            tenant: Head(int(number), bytes.fromhex(digest)) for tenant, (number, digest) in split.items()
+        }
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise CommandError(f"{file} holds no heads that --heads-to wrote: {error}") from error
