@@ -348,6 +348,20 @@ def _turns(s: _Section) -> None:
         default=10,
     )
     s.add(
+        "KAFKA_BOOTSTRAP",
+        TEXT,
+        "The Kafka servers that domain events are published to; a stream in Valkey without it.",
+        "kafka:9092",
+    )
+    s.add("KAFKA_TOPIC", TEXT, "The topic there.", "somaagent.events", default="somaagent.events")
+    s.add(
+        "OUTBOX_DAYS",
+        kinds.integer(1, 365),
+        "How many days published events are kept, so that they can be published again.",
+        "7",
+        default=7,
+    )
+    s.add(
         "MESSAGE_MAX_CHARS",
         kinds.integer(1, 10_000_000),
         "The longest message that is taken, in characters.",

@@ -33,6 +33,7 @@ from somaagent.observability import logging, metrics, tracing
 HEARTBEAT_SECONDS = 5.0
 HEARTBEAT_EXPIRY_SECONDS = 30
 _FORGET_SECONDS = 3600.0
+_PUBLISH_SECONDS = 1.0
 
 logger = structlog.get_logger(__name__)
 
@@ -95,6 +96,16 @@ def _configuration() -> dict[str, Any]:
             },
             "webhook-deliveries-forget": {
                 "task": "chat.webhook_deliveries_forget",
+                "schedule": _FORGET_SECONDS,
+                "options": {"expires": _FORGET_SECONDS},
+            },
+            "outbox-publish": {
+                "task": "tenancy.outbox_publish",
+                "schedule": _PUBLISH_SECONDS,
+                "options": {"expires": _PUBLISH_SECONDS * 3},
+            },
+            "outbox-forget": {
+                "task": "tenancy.outbox_forget",
                 "schedule": _FORGET_SECONDS,
                 "options": {"expires": _FORGET_SECONDS},
             },
@@ -187,7 +198,7 @@ class HeartbeatScheduler(Scheduler):
 app = Celery("somaagent")
 app.conf.update(_configuration())
 app.autodiscover_tasks()
-app.autodiscover_tasks(["apps.chat.webhooks"])
+app.autodiscover_tasks(["apps.chat.webhooks", "somaagent.tenancy.outbox"])
 
 
 @signals.setup_logging.connect

@@ -16,6 +16,7 @@ from somaagent import valkey
 from somaagent.background import run_coroutine
 from somaagent.tenancy.admin import operator_of
 from somaagent.tenancy.audit import admin as audit  # noqa: F401 Django looks for an app's admin in its own module alone
+from somaagent.tenancy.outbox import admin as outbox  # noqa: F401 as above
 
 from .tools import by_source, unmatched
 

@@ -24,12 +24,12 @@ from somaagent.tenancy.statements import membership, role_of
 
 from . import calls, history, statements
 from .calls import TakenUp
+from .ended import turns_ended
 from .models import HOSTED_STATES, Step, Turn, TurnState
 from .requests import request_of
 from .spending import Spent
 from .stepping import calls_end, while_held, with_charges
 from .webhooks import services as webhooks
-from .webhooks.statements import deliveries
 from .work import UserOfTurn, Work, lease_end
 
 QUEUED_TOO_LONG = timedelta(seconds=15)
@@ -195,7 +195,8 @@ def turn_finish(*, work: Work, outcome: Outcome) -> Script[Finished]:
         )
     if work.tools and outcome.state != TurnState.COMPLETED:
         yield from calls_end([work.turn_id])
-    *_, made = yield Last(with_charges(work, outcome.spent(), *batch, deliveries([work.turn_id])))
+    ended_too = turns_ended([work.turn_id])
+    *_, made = yield Last(with_charges(work, outcome.spent(), *batch, *ended_too))
     return Finished(
         there=True,
         mine=True,

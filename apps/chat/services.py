@@ -20,10 +20,10 @@ from somaagent.tenancy.idempotency import Idempotency
 from somaagent.tenancy.scripts import Last, Row, Script, Statement, inserted, read, together
 
 from . import history, statements
+from .ended import turns_ended
 from .models import OnBusy, Turn, TurnState
 from .requests import Request, request_of
 from .stepping import calls_end
-from .webhooks.statements import deliveries
 from .work import UserOfTurn, Work, lease_end
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def _make_room(taken: _Taken, on_busy: OnBusy) -> Script[tuple[list[Turn], bool]
     stopped = [read(Turn, row) for row in (*waiting, *running)]
     yield from calls_end([turn.id for turn in stopped[: len(waiting)]])
     # Nobody is woken for these: the sweep finds them.
-    yield [deliveries([turn.id for turn in stopped])]
+    yield [together(*turns_ended([turn.id for turn in stopped]))]
     return stopped, bool(running)
 
 
@@ -315,7 +315,7 @@ def turn_cancel(*, actor: Actor, turn_id: UUID) -> Script[Cancelled]:
     turn = read(Turn, stopped[0])
     if waiting:
         yield from calls_end([turn.id])
-    made, found = yield [deliveries([turn.id]), statements.open_turns(turn.session_id)]
+    made, found = yield [together(*turns_ended([turn.id])), statements.open_turns(turn.session_id)]
     waits = bool(found) and all(state == TurnState.QUEUED for _, state in found)
     return Cancelled(turn, found[0][0] if waits else None, tuple(delivery_id for delivery_id, _ in made))
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from apps.sessions import statements as sessions
-from apps.tools.records import call_record, call_statement
+from apps.tools.records import call_record, call_statements
 from apps.tools.tool import Caller
 from somaagent.agent.messages import ToolCall, Usage
 from somaagent.agent.ports import Outcome, ToolResult
@@ -106,10 +106,10 @@ def calls_end(turn_ids: Sequence[UUID]) -> Script[None]:
         turn_id: Caller(tenant_id, user_id, "", slugs[session_id], session_id, turn_id)
         for turn_id, user_id, session_id in turns
     }
-    yield [together(*(_record(call, callers[call.turn_id]) for call in left))]
+    yield [together(*(write for call in left for write in _record(call, callers[call.turn_id])))]
 
 
-def _record(call: Call, caller: Caller) -> Statement:
+def _record(call: Call, caller: Caller) -> list[Statement]:
     ran = call.outcome == Outcome.CUT_SHORT
     reason = "Its turn ended while it ran." if ran else "Its turn ended before it ran."
     row = call_record(
@@ -121,4 +121,4 @@ def _record(call: Call, caller: Caller) -> Statement:
     )
     row.answer, row.answered_by = call.answer, call.answered_by
     row.edited = call.edited_arguments is not None
-    return call_statement(row)
+    return call_statements(row)

@@ -18,15 +18,23 @@ from somaagent.agent.toolsets import WrapperToolset
 from somaagent.errors import SomaError
 from somaagent.observability import metrics
 from somaagent.tenancy.fields import storable
+from somaagent.tenancy.outbox.statements import INSERT
 from somaagent.tenancy.patience import performed_patiently
 from somaagent.tenancy.recordable import recordable
-from somaagent.tenancy.scripts import Script, Statement, inserted
+from somaagent.tenancy.scripts import Script, Statement, inserted, together
 
 from .answers import Past
 from .models import LONGEST_REASON, ToolCallRecord, ToolDecision
 from .policy.inputs import Decision, Question
 from .tool import Caller, Tool, TooSlow
 
+_CALLED = f"""
+{INSERT}
+SELECT uuidv7(), clock_timestamp(), %(tenant)s::uuid, 'tool.called', %(record)s::text, %(data)s::jsonb
+WHERE NOT EXISTS (
+    SELECT FROM tools_toolcallrecord WHERE turn_id = %(turn)s::uuid AND call_id = %(call)s::text
+)
+"""  # noqa: S608 columns of ours
 _CUT_SHORT = "Its caller went away while it ran; it may have taken effect."
 
 
@@ -46,9 +54,25 @@ async def decision_keep(question: Question, decision: Decision, call_id: str) ->
     await _kept(question.caller, inserted(row, once="id"))
 
 
-def call_statement(row: ToolCallRecord) -> Statement:
-    """Keeps how a call ended, once: who goes on with a turn may come to the same end."""
-    return inserted(row, once="turn_id, call_id")
+def call_statements(row: ToolCallRecord) -> list[Statement]:
+    """Keeps how a call ended, and the event of it, once: who goes on with a turn may come to the same end.
+
+    To be sent ``together``: the event is for a record that is not there yet.
+    """
+    data = {
+        "user_id": row.user_id,
+        "session_id": row.session_id,
+        "turn_id": row.turn_id,
+        "call_id": row.call_id,
+        "tool": row.tool,
+        "source": row.source,
+        "outcome": row.outcome,
+        "answer": row.answer,
+        "seconds": row.seconds,
+    }
+    told = {"tenant": row.tenant_id, "record": str(row.id), "data": orjson.dumps(data).decode()}
+    of = {"turn": row.turn_id, "call": row.call_id}
+    return [Statement(_CALLED, {**told, **of}), inserted(row, once="turn_id, call_id")]
 
 
 class RecordedToolset(WrapperToolset):
@@ -99,7 +123,7 @@ class RecordedToolset(WrapperToolset):
         if answered := self._past.answers.get(call.id):
             row.answer, row.answered_by = answered.answer, answered.by
             row.edited = answered.arguments is not None
-        await _kept(self._caller, call_statement(row))
+        await _kept(self._caller, together(*call_statements(row)))
 
 
 def call_record(

@@ -112,6 +112,22 @@ WEBHOOK_SECONDS = Histogram(
 WEBHOOKS_DISABLED = Counter(
     "soma_webhooks_disabled_total", "Webhooks that were disabled: failing for days, or gone.", ["reason"]
 )
+OUTBOX_PUBLISHED = Counter(
+    "soma_outbox_published_total", "Domain events that were published; sink: kafka, valkey.", ["sink"]
+)
+OUTBOX_FAILURES = Counter(
+    "soma_outbox_failures_total", "Times that domain events could not be published, by sink.", ["sink"]
+)
+OUTBOX_WAITING = Gauge(
+    "soma_outbox_waiting",
+    "Domain events that wait to be published, counted up to 10000.",
+    multiprocess_mode="mostrecent",
+)
+OUTBOX_LAG_SECONDS = Gauge(
+    "soma_outbox_lag_seconds",
+    "Age of the oldest domain event that waits to be published.",
+    multiprocess_mode="mostrecent",
+)
 AUDIT_WITHOUT_TENANT = Counter(
     "soma_audit_without_tenant_total",
     "What was done by or to somebody without a tenant: in the log, not in an audit.",

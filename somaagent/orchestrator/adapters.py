@@ -256,6 +256,25 @@ class McpServers:
             raise NotHealthy(f"Broken: {named}{more}.")
 
 
+class Events:
+    """Domain events are published as they come; the answer of a publisher that is behind says by how much."""
+
+    def check(self, pid: int | None) -> None:
+        from somaagent.tenancy.outbox import lag  # noqa: PLC0415 - its metrics: once their directory is there
+
+        try:
+            with connect_database() as connection:
+                row = connection.execute(lag.LAG).fetchone()
+        except psycopg.Error as error:
+            raise NotHealthy(" ".join(str(error).split())) from error
+        behind = lag.lag_of(row or (0, None))
+        if behind.seconds > lag.MOST_SECONDS:
+            raise NotHealthy(
+                f"{behind.waiting} wait to be published, the oldest for {behind.seconds:.0f} s: "
+                "see outbox.sink_away in the worker's log."
+            )
+
+
 class SettingsLoaded:
     """Our own settings are read: what needs their secrets may start."""
 

@@ -87,6 +87,13 @@ def mcp_servers(*, after: tuple[str, ...] = ("valkey",)) -> Service:
     )
 
 
+def events(*, after: tuple[str, ...] = ("migrations",)) -> Service:
+    """Not a server: what is to be published, which degrades health while its publisher is behind."""
+    return Service(
+        name="events", depends_on=after, critical=False, health=adapters.Events(), start_timeout=30.0
+    )
+
+
 def _optional_path(value: object) -> Path | None:
     return Path(str(value)) if value else None
 

@@ -41,7 +41,7 @@ def contained(configuration: Configuration) -> Plan:
     """Every service of ours over infrastructure that others run."""
     services = declared.external_infrastructure(configuration)
     services += [declared.migrations(configuration), *declared.servers(configuration, after="migrations")]
-    services += [declared.breakers(), declared.policy(), declared.mcp_servers()]
+    services += [declared.breakers(), declared.policy(), declared.mcp_servers(), declared.events()]
     return Plan(ServiceRegistry(services))
 
 
@@ -65,7 +65,7 @@ def partial(configuration: Configuration, names: Sequence[str]) -> Plan:
         elif service.name != "gateway":
             services.append(_elsewhere(service))
     if set(names) != {"migrations"}:
-        services += [declared.breakers(), declared.policy(), declared.mcp_servers()]
+        services += [declared.breakers(), declared.policy(), declared.mcp_servers(), declared.events()]
     return Plan(ServiceRegistry(services))
 
 
@@ -98,6 +98,7 @@ def embedded(configuration: Configuration, stack: Stack, environment: StackEnvir
         declared.breakers(after=("settings", "valkey")),
         declared.policy(after=("settings",)),
         declared.mcp_servers(after=("settings", "valkey")),
+        declared.events(),
     ]
     return Plan(ServiceRegistry(services), seeding)
 

@@ -14,6 +14,7 @@ class TenancyConfig(AppConfig):
         from .audit import models as audit  # noqa: F401, PLC0415 apps are there only now
         from .budgets import models as budgets  # noqa: F401, PLC0415 as above
         from .ledger import models as ledger  # noqa: F401, PLC0415 as above
+        from .outbox import models as outbox  # noqa: F401, PLC0415 as above
 
     def ready(self) -> None:
         from . import receivers  # noqa: F401, PLC0415 models are there only now

@@ -12,13 +12,14 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
+from apps.chat.ended import turns_ended
 from somaagent.errors import Kind, SomaError
 from somaagent.outbound.addresses import allowed_url
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.idempotency import Idempotency
-from somaagent.tenancy.scripts import Row, Script, performed
+from somaagent.tenancy.scripts import Row, Script, performed, together
 
-from . import sealing, selectors, signing, statements
+from . import sealing, selectors, signing
 from .models import TEST_EVENT, DeliveryState, Webhook, WebhookDelivery, WebhookEvent
 
 DELIVER = "chat.webhook_deliver"
@@ -130,7 +131,7 @@ def delivery_repeat(*, actor: Actor, webhook_id: UUID, delivery_id: UUID) -> Web
 def deliveries_create(*, turn_ids: Iterable[UUID]) -> None:
     """For turns that have just ended, in the transaction that ended them: what their users want to be told.
 
-    The ORM's way to ``statements.deliveries``; workers are woken after the commit.
+    The ORM's way to ``turns_ended``; workers are woken after the commit.
     """
     found = list(turn_ids)
     made = performed(_deliveries(found)) if found else []
@@ -139,7 +140,7 @@ def deliveries_create(*, turn_ids: Iterable[UUID]) -> None:
 
 
 def _deliveries(turn_ids: Sequence[UUID]) -> Script[list[Row]]:
-    (made,) = yield [statements.deliveries(turn_ids)]
+    (made,) = yield [together(*turns_ended(turn_ids))]
     return made
 
 

@@ -56,6 +56,7 @@ MODELS = [
     "Budget",
     "Authenticator",
     "AuditEntry",
+    "OutboxEvent",
 ]
 # Of people, who belong to no tenant.
 OF_ALL = ("Tenant", "User", "Authenticator")

@@ -110,6 +110,7 @@ def test_a_dry_run_shows_the_order_checks_everything_and_starts_nothing(orchestr
         "breakers",
         "policy",
         "mcp_servers",
+        "events",
     }
     assert order.index("postgres") < order.index("migrations") < order.index("gateway")
     assert "openbao (external, critical)" in result.stdout
@@ -204,6 +205,7 @@ def test_a_gateway_answers_for_all_and_notices_when_its_orchestrator_is_gone(orc
         "breakers",
         "policy",
         "mcp_servers",
+        "events",
     }
     assert session.get(f"{url}/v1/health", timeout=5).json()["services"].keys() == body["services"].keys()
     assert session.get(f"{url}/readyz", timeout=5).json() == {"ready": True, "reasons": []}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models import Q
 from django.db.utils import ProgrammingError
 from django.utils import timezone
 
@@ -23,6 +24,7 @@ from somaagent.background import run_coroutine
 from somaagent.errors import SomaError
 from somaagent.tenancy.audit.models import AuditEntry
 from somaagent.tenancy.models import Role
+from somaagent.tenancy.outbox.models import OutboxEvent
 from somaagent.tenancy.scope import tenant_scope
 from tests.factories import Organisation, organisation, person, submitted
 from tests.integration.tools.conftest import Post, calls
@@ -51,6 +53,15 @@ def asked(acme: Organisation, text: str, **facts: Any) -> Turn:
 def records(acme: Organisation, turn: Turn) -> list[ToolCallRecord]:
     with tenant_scope(acme.tenant.id):
         return list(ToolCallRecord.objects.filter(turn_id=turn.id).order_by("id"))
+
+
+def told_outside(acme: Organisation, turn: Turn) -> list[str]:
+    """The types of the domain events on a turn, in their order."""
+    with tenant_scope(acme.tenant.id):
+        of_turn = OutboxEvent.objects.filter(
+            Q(data__turn_id=str(turn.id)) | Q(data__target_id=str(turn.id))
+        ).order_by("place")
+        return list(of_turn.values_list("type", flat=True))
 
 
 def events(acme: Organisation, turn: Turn) -> list[Record]:
@@ -161,6 +172,7 @@ def test_only_who_may_sees_the_question(acme, post: Post):
         told = AuditEntry.objects.get(action="approval.answered")
     assert (told.user_id, told.target_id) == (admin.user_id, str(turn.id))
     assert (told.facts["answer"], told.facts["tool"]) == ("approved", call.tool)
+    assert told_outside(acme, turn) == ["audit.recorded", "tool.called", "turn.finished"]
 
 
 def test_a_question_that_nobody_answers_expires_and_the_turn_goes_on(acme, post: Post):

@@ -1,0 +1,59 @@
+"""The outbox's tables."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+
+from somaagent.tenancy.fields import TenantOwned
+
+
+class OutboxEvent(TenantOwned):
+    """One event. Made by statements alone (``statements``), in the transaction of what it tells.
+
+    ``place`` is given by the database and says which of two was written first. ``position`` counts a tenant's
+    events from 1, as they are published: null until the publisher has seen it, and never changed after.
+    """
+
+    tenant = models.ForeignKey(
+        "tenancy.Tenant", on_delete=models.CASCADE, editable=False, related_name="+", db_index=False
+    )
+    place = models.BigIntegerField(editable=False)
+    type = models.CharField(max_length=64)
+    subject = models.CharField(max_length=64)
+    data = models.JSONField()
+    position = models.BigIntegerField(null=True)
+    published_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["tenant", "place"],
+                condition=models.Q(published_at__isnull=True),
+                name="outbox_event_waiting",
+            ),
+            models.Index(fields=["tenant", "created_at"], name="outbox_event_by_time"),
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["tenant", "position"], name="outbox_event_position_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.subject}"
+
+
+class OutboxLane(TenantOwned):
+    """A tenant's order. Who holds the lock on its row publishes for the tenant, and nobody else.
+
+    ``position`` is that of the last event that got one.
+    """
+
+    position = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["tenant"], name="outbox_lane_once")]
+
+    def __str__(self) -> str:
+        return f"up to {self.position}"
