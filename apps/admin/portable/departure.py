@@ -76,7 +76,7 @@ def _write(tenant: Tenant, writer: Writer, secrets: Secrets, say: Say) -> None:
                 )
             writer.put(TENANT, [orjson.dumps(_facts(tenant))])
             say(f"users: {writer.put(USERS, _users(), columns=list(tables.USER_COLUMNS))}")
-            for model in tables.owned():
+            for model in tables.moving():
                 table = tables.table_of(model)
                 rows = _rows(model)
                 if holds_secrets(table):
@@ -105,7 +105,8 @@ def _users() -> Iterator[bytes]:
 
 def _rows(model: type[models.Model]) -> Iterator[bytes]:
     """Row-level security shows the tenant's rows alone."""
-    return _lines(f'SELECT {tables.selected(model)} FROM "{tables.table_of(model)}" ORDER BY id')  # noqa: S608 as above
+    columns, table, order = tables.selected(model), tables.table_of(model), tables.order_of(model)
+    return _lines(f'SELECT {columns} FROM "{table}" ORDER BY {order}')  # noqa: S608 as above
 
 
 def _lines(query: str) -> Iterator[bytes]:

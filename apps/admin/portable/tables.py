@@ -8,7 +8,9 @@ from django.apps import apps
 from django.db import connection, models
 from django.db.migrations.recorder import MigrationRecorder
 
+from somaagent.tenancy.audit.models import AuditEntry, AuditHead
 from somaagent.tenancy.models import Tenant, User
+from somaagent.tenancy.outbox.models import OutboxEvent, OutboxLane
 
 # Of a user, what goes along. Who operates a platform does not operate the one that a tenant moves to.
 USER_COLUMNS = (
@@ -36,6 +38,20 @@ def _tenant_field(model: type[models.Model]) -> models.Field[object, object] | N
         (field for field in model._meta.concrete_fields if field.related_model is Tenant),  # noqa: SLF001 as above
         None,
     )
+
+
+# How far a chain goes follows from its entries; events are published where they happened.
+STAYING = (AuditHead, OutboxEvent, OutboxLane)
+
+
+def moving() -> list[type[models.Model]]:
+    """Those of them that go along when a tenant moves."""
+    return [model for model in owned() if model not in STAYING]
+
+
+def order_of(model: type[models.Model]) -> str:
+    """The column by which rows leave: entries of an audit arrive as they were chained."""
+    return "number" if model is AuditEntry else "id"
 
 
 def table_of(model: type[models.Model]) -> str:

@@ -6,16 +6,24 @@ from django.db import migrations, models
 import somaagent.tenancy.fields
 from somaagent.tenancy.rls import definer_function, tenant_policy, written_by_functions
 
-# One statement under one lock: the row of the chain's end, of the tenant that the transaction has. What a
-# digest covers is told in ``somaagent.tenancy.audit.chain``.
-APPEND = """
+# What a digest covers is told in ``somaagent.tenancy.audit.chain``.
+DIGEST = """
+CREATE FUNCTION tenancy_audit_digest(before bytea, one tenancy_auditentry) RETURNS bytea LANGUAGE sql AS $$
+    SELECT sha256(before || convert_to(string_agg(octet_length(part) || ':' || part || ',', '' ORDER BY nth), 'UTF8'))
+    FROM unnest(ARRAY[
+        one.tenant_id::text, one.number::text,
+        to_char(one.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+        coalesce(one.user_id::text, ''), one.via, one.request_id, one.action, one.target_type, one.target_id,
+        one.facts_text
+    ]) WITH ORDINALITY AS listed(part, nth)
+$$
+"""
+# One statement under one lock: the row of the chain's end, of the tenant that the transaction has.
+_BEGIN = """
 DECLARE
     mine uuid := NULLIF(current_setting('soma.tenant_id', true), '')::uuid;
     head tenancy_audithead%ROWTYPE;
-    moment timestamptz;
-    place bigint;
-    written text;
-    chained bytea;
+    one tenancy_auditentry%ROWTYPE;
 BEGIN
     IF mine IS NULL THEN
         RAISE EXCEPTION 'An audit entry needs a tenant.' USING ERRCODE = 'insufficient_privilege';
@@ -24,24 +32,45 @@ BEGIN
     VALUES (uuidv7(), clock_timestamp(), mine, 0, decode(repeat('00', 32), 'hex'))
     ON CONFLICT (tenant_id) DO NOTHING;
     SELECT * INTO head FROM tenancy_audithead WHERE tenant_id = mine FOR NO KEY UPDATE;
-    moment := clock_timestamp();
-    place := head.number + 1;
-    SELECT string_agg(octet_length(part) || ':' || part || ',', '' ORDER BY nth) INTO written
-    FROM unnest(ARRAY[
-        mine::text, place::text, to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-        coalesce(by_user::text, ''), by_way, request, what, on_type, on_id, with_facts
-    ]) WITH ORDINALITY AS listed(part, nth);
-    chained := sha256(head.digest || convert_to(written, 'UTF8'));
-    INSERT INTO tenancy_auditentry (
-        id, created_at, tenant_id, number, user_id, via, request_id, action, target_type, target_id, facts_text,
-        digest
-    ) VALUES (
-        uuidv7(), moment, mine, place, by_user, by_way, request, what, on_type, on_id, with_facts, chained
-    );
-    UPDATE tenancy_audithead SET number = place, digest = chained WHERE tenant_id = mine;
-    RETURN place;
-END
 """
+APPEND = f"""{_BEGIN}
+    one.id := uuidv7();
+    one.created_at := clock_timestamp();
+    one.tenant_id := mine;
+    one.number := head.number + 1;
+    one.user_id := by_user;
+    one.via := by_way;
+    one.request_id := request;
+    one.action := what;
+    one.target_type := on_type;
+    one.target_id := on_id;
+    one.facts_text := with_facts;
+    one.digest := tenancy_audit_digest(head.digest, one);
+    INSERT INTO tenancy_auditentry SELECT (one).*;
+    UPDATE tenancy_audithead SET number = one.number, digest = one.digest WHERE tenant_id = mine;
+    RETURN one.number;
+END
+"""  # noqa: S608 ours
+# Of a tenant that moves here: in the transaction that makes it, and no entry that does not fit.
+TAKE_IN = f"""{_BEGIN}
+    IF NOT EXISTS (SELECT FROM tenancy_tenant WHERE id = mine AND xmin = pg_current_xact_id()::xid) THEN
+        RAISE EXCEPTION 'Entries arrive with their tenant, or not at all.'
+        USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    FOR one IN SELECT * FROM json_populate_recordset(NULL::tenancy_auditentry, arriving) ORDER BY number LOOP
+        IF one.tenant_id <> mine OR one.number <> head.number + 1
+            OR one.digest <> tenancy_audit_digest(head.digest, one)
+        THEN
+            RAISE EXCEPTION 'Entry % does not fit its chain.', one.number USING ERRCODE = 'check_violation';
+        END IF;
+        INSERT INTO tenancy_auditentry SELECT (one).*;
+        head.number := one.number;
+        head.digest := one.digest;
+    END LOOP;
+    UPDATE tenancy_audithead SET number = head.number, digest = head.digest WHERE tenant_id = mine;
+    RETURN head.number;
+END
+"""  # noqa: S608 ours
 
 
 class Migration(migrations.Migration):
@@ -129,6 +158,8 @@ class Migration(migrations.Migration):
         tenant_policy("tenancy_audithead"),
         written_by_functions("tenancy_auditentry"),
         written_by_functions("tenancy_audithead"),
+        migrations.RunSQL(DIGEST, "DROP FUNCTION tenancy_audit_digest(bytea, tenancy_auditentry)"),
+        definer_function("tenancy_audit_take_in(arriving json)", "bigint", TAKE_IN, language="plpgsql"),
         definer_function(
             "tenancy_audit_append(by_user uuid, by_way text, request text, what text, on_type text, on_id text,"
             " with_facts text)",

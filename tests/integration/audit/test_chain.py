@@ -151,6 +151,13 @@ def test_the_application_can_neither_change_nor_take_away_nor_forge(statement):
         connection.cursor().execute(statement)
 
 
+def test_entries_arrive_with_their_tenant_alone():
+    acme = organisation()
+    told(acme.tenant, "done")
+    with pytest.raises(ProgrammingError, match="arrive with their tenant"), tenant_scope(acme.tenant.id):
+        connection.cursor().execute("SELECT tenancy_audit_take_in('[]')")
+
+
 def test_without_a_tenant_nothing_is_told():
     with pytest.raises(ProgrammingError, match="needs a tenant"), transaction.atomic():
         audit_entry_create(by=BY_COMMAND, action="thing.done")

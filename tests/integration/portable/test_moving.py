@@ -100,6 +100,8 @@ def test_what_arrives_elsewhere_is_what_left(acme, elsewhere, tmp_path):
 
     arrived = manage(elsewhere, "tenant", "import", there, "--secrets-key", key)
     assert arrived.returncode == 0, arrived.stderr
+    verified = manage(elsewhere, "audit_verify", "--tenant", acme.tenant.slug)
+    assert f"{acme.tenant.slug}: 1 entries, whole." in verified.stdout, verified.stderr
     again = manage(
         elsewhere, "tenant", "export", acme.tenant.slug, back, "--secrets-key", tmp_path / "back.key"
     )
