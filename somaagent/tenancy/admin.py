@@ -17,9 +17,8 @@ from unfold.forms import UserChangeForm, UserCreationForm
 from . import services
 from .actor import Actor
 from .admin_forms import ApiKeyForm, HandedOutPasswordForm, TenantOwnedForm
-from .models import ApiKey, Invitation, Membership, Tenant, User
 from .audit.audited import AuditedAdmin
-from .models import ApiKey, Membership, Tenant, User
+from .models import ApiKey, Invitation, Membership, Tenant, User
 
 # Roles are memberships; Django's groups would be a second way to say the same.
 admin.site.unregister(Group)

@@ -75,7 +75,7 @@ END
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tenancy", "0001_initial"),
+        ("tenancy", "0007_standing"),
     ]
 
     operations = [

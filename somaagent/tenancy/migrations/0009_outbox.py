@@ -18,7 +18,7 @@ TOLD = """
     ));
     RETURN one.number;
 """
-SILENT = import_module("somaagent.tenancy.migrations.0002_audit").APPEND
+SILENT = import_module("somaagent.tenancy.migrations.0008_audit").APPEND
 TELLING = SILENT.replace("    RETURN one.number;\n", TOLD)
 
 
@@ -33,7 +33,7 @@ def append(body):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tenancy", "0002_audit"),
+        ("tenancy", "0008_audit"),
     ]
 
     operations = [
