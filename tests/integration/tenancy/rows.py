@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -13,14 +14,19 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
 from django.utils import timezone
 
+from somaagent.tenancy.audit.entries import audit_entry_create, who
 from somaagent.tenancy.fields import uuid7
 from somaagent.tenancy.models import Tenant, User
+from somaagent.tenancy.scripts import Statement, inserted
 from tests.factories import Organisation
 
 # Whose models are ours; all others are libraries'.
 OURS = ("apps.", "somaagent.")
-# What a model's constraints want besides its types.
-FACTS: dict[str, dict[str, Any]] = {"chat.Schedule": {"enabled": False}}
+# What a model's constraints want besides its types; what is called is made anew for each row.
+FACTS: dict[str, dict[str, Any]] = {
+    "chat.Schedule": {"enabled": False},
+    "tenancy.Budget": {"covers": "user", "subject_id": uuid7},
+}
 
 _numbers = itertools.count(1)
 
@@ -54,6 +60,17 @@ def owned_models() -> list[type[models.Model]]:
     ]
 
 
+def _audited(of: Organisation) -> None:
+    audit_entry_create(by=who(of.owner), action="story.told")
+
+
+# What the database writes for the application, which cannot: how that comes about.
+MADE: dict[str, Callable[[Organisation], None]] = {
+    "tenancy.AuditEntry": _audited,
+    "tenancy.AuditHead": _audited,
+}
+
+
 class Rows:
     """Rows of one organisation, not saved before they are asked to be."""
 
@@ -62,13 +79,23 @@ class Rows:
 
     def new(self, model: type[models.Model]) -> Any:
         """Another row, not saved; those that it needs are. Runs inside the tenant's scope."""
-        given = FACTS.get(model._meta.label, {})
+        facts = FACTS.get(model._meta.label, {})
+        given = {name: value() if callable(value) else value for name, value in facts.items()}
         wanted = {
             field.name: self._value(field)
             for field in model._meta.concrete_fields
             if field.name not in given and _is_wanted(field)
         }
         return model(**given, **wanted)
+
+    def kept(self, model: type[models.Model]) -> Any:
+        """Another row, in the database. Runs inside the tenant's scope."""
+        if (make := MADE.get(model._meta.label)) is not None:
+            make(self._of)
+            return model.objects.latest("id")  # type: ignore[attr-defined]  # every model of ours has it
+        row = self.new(model)
+        insert(inserted(row))
+        return row
 
     def _value(self, field: models.Field[Any, Any]) -> Any:
         if isinstance(field, models.ForeignKey):
@@ -86,6 +113,12 @@ class Rows:
         row = self.new(to)
         row.save(force_insert=True)
         return row
+
+
+def insert(row: Statement) -> None:
+    """Also where the database would give a column's value by itself."""
+    with connection.cursor() as cursor:
+        cursor.execute(row.sql.replace(" VALUES ", " OVERRIDING SYSTEM VALUE VALUES ", 1), row.parameters)
 
 
 def _is_wanted(field: models.Field[Any, Any]) -> bool:
