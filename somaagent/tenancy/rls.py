@@ -72,8 +72,8 @@ def definer_function(signature: str, returns: str, body: str, *, language: str =
 
     It runs as the owner, whom no policy binds, and only the runtime may call it.
     """
-    sql = [*_definer(signature, returns, body, language)]
-    return RunSQL(sql=sql, reverse_sql=[f"DROP FUNCTION {signature}"])
+    made = _definer(signature, returns, body, language)
+    return RunSQL(sql=[*made], reverse_sql=[f"DROP FUNCTION {signature}"])
 
 
 def definer_function_replaced(signature: str, *, now: tuple[str, str], before: tuple[str, str]) -> RunSQL:
