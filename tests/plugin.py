@@ -11,7 +11,7 @@ import os
 
 import pytest
 
-from tests.stack import RunningStack, adopt, forget_settings, running_stack
+from tests.stack import MARKER, RunningStack, adopt, forget_settings, running_stack
 
 STACK = pytest.StashKey[RunningStack]()
 _HELP = {"-h", "--help", "-V", "--version", "--collect-only", "--co", "--markers", "--fixtures"}
@@ -24,6 +24,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
     if hands_out and not known.file_or_dir:
         forget_settings()
         return
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # Of the process that hands out: two that share a stack get into each other's way.
+        os.environ.pop(MARKER, None)
     closing = contextlib.ExitStack()
     early_config.add_cleanup(closing.close)
     running = closing.enter_context(running_stack(migrated=not _HELP & set(args)))

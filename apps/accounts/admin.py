@@ -12,12 +12,14 @@ from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
+from somaagent.tenancy.audit.audited import AuditedAdmin
+
 for model in (EmailAddress, SocialAccount, SocialApp, SocialToken, UserSession, Authenticator):
     admin.site.unregister(model)
 
 
 @admin.register(Authenticator)
-class AuthenticatorAdmin(ModelAdmin):  # type: ignore[misc]  # Unfold has no types
+class AuthenticatorAdmin(AuditedAdmin, ModelAdmin):  # type: ignore[misc]  # Unfold has no types
     """For somebody who lost their phone and their codes: without the row their password is enough again.
 
     What is sealed in it is shown to nobody.

@@ -45,7 +45,7 @@ def member_with_password(tenant):
 
 
 def sign_in(client: Client, name: str, password: str) -> Any:
-    return client.post(reverse("sign-in"), {"username": name, "password": password})
+    return client.post(reverse("account_login"), {"username": name, "password": password})
 
 
 def test_signing_in_and_out_and_failing_to():

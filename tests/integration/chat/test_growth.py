@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection
 from django.http import HttpRequest, HttpResponseBase
 from django.test import RequestFactory
@@ -180,7 +181,7 @@ def lists(read: Callable[..., Script[Part[Any]]], **wish: object) -> Visit:
 def _request(who: Organisation, path: str) -> HttpRequest:
     """The owner's, as the middleware hands it on."""
     request = RequestFactory().get(path)
-    facts = {"user": user_of(who.owner), "actor": who.owner, "request_id": "r"}
+    facts = {"user": user_of(who.owner), "actor": who.owner, "request_id": "r", "session": SessionStore()}
     for name, fact in facts.items():
         setattr(request, name, fact)
     return request
