@@ -16,7 +16,7 @@ status: install-embedded  ## Ask a running SomaAgent how it is
 	@SA01_ENV_FILE=$(DATA)/environment $(PYTHON) -m somaagent.orchestrator status
 
 test: install-dev  ## Run every test, against real services
-	@$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(PYTHON) -m pytest -n 3 --dist loadfile $(ARGS)
 
 check: install-dev  ## Format, lint, types, imports, migrations, configuration, infra, guards
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" .ci/check
