@@ -70,6 +70,7 @@ def api_key_make(
                 scopes=wanted,
                 expires_at=expires_at,
                 idempotency=idempotency,
+                by=actor,
             )
     except IntegrityError:
         # Sent twice at the same moment: the other one was first.

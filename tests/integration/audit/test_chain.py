@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import ProgrammingError, connection, transaction
 
-from somaagent.tenancy import services
+from somaagent.tenancy import keys, services
 from somaagent.tenancy.audit.chain import verified
 from somaagent.tenancy.audit.entries import BY_COMMAND, audit_entry_create, entry, who
 from somaagent.tenancy.audit.models import AuditEntry, AuditHead
@@ -62,6 +62,14 @@ def test_a_key_s_life_is_told_with_who_and_without_its_text():
     assert made.facts["prefix"] == key.prefix
     assert text not in made.facts_text
     assert verify("--tenant", acme.tenant.slug) == f"{acme.tenant.slug}: 2 entries, whole.\n"
+
+
+def test_who_makes_a_key_over_the_api_is_told():
+    acme = organisation()
+    with tenant_scope(acme.tenant.id):
+        keys.api_key_make(actor=acme.owner, name="of a program")
+    (made,) = entries(acme.tenant)
+    assert (made.action, made.via, made.user_id) == ("api_key.created", "browser", acme.owner.user_id)
 
 
 def test_facts_are_masked_and_of_any_language():
