@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
 import jsonschema_rs
 
+from settings.declared import declared
 from settings.kinds import Kind
-from settings.stdio import content
 
 SECRET_KEY_NAME = "client_secret"  # noqa: S105  the name of a secret, not one
 
@@ -74,20 +73,12 @@ _VALIDATOR = jsonschema_rs.validator_for(_SCHEMA, mask="what stands there", offl
 
 
 def _providers(text: str) -> list[OidcProvider]:
-    written = text if text.startswith("{") else content(text)
-    try:
-        found = json.loads(written)
-    except ValueError as error:
-        raise ValueError(f"is not JSON: {error}") from error
-    for wrong in _VALIDATOR.iter_errors(found):
-        where = ".".join(map(str, wrong.instance_path)) or "its names"
-        raise ValueError(f"is wrong at {where}: {wrong.message}")
-    return [_provider(slug, each) for slug, each in found.items()]
+    return [_provider(slug, each) for slug, each in declared(text, _VALIDATOR).items()]
 
 
-def _provider(slug: str, declared: dict[str, Any]) -> OidcProvider:
-    scopes = tuple(declared.get("scopes", OidcProvider.__dataclass_fields__["scopes"].default))
-    return OidcProvider(slug=slug, **(declared | {"scopes": scopes}))
+def _provider(slug: str, facts: dict[str, Any]) -> OidcProvider:
+    scopes = tuple(facts.get("scopes", OidcProvider.__dataclass_fields__["scopes"].default))
+    return OidcProvider(slug=slug, **(facts | {"scopes": scopes}))
 
 
 OIDC_PROVIDERS = Kind("identity providers", "a JSON object, or the path of a file that holds one", _providers)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
 
+from settings.declared import declared
 from settings.kinds import Kind
-
-_LARGEST_FILE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,33 +66,17 @@ _VALIDATOR = jsonschema_rs.validator_for(_SCHEMA, mask="what stands there", offl
 
 
 def _servers(text: str) -> list[StdioServer]:
-    written = text if text.startswith("{") else content(text)
-    try:
-        found = json.loads(written)
-    except ValueError as error:
-        raise ValueError(f"is not JSON: {error}") from error
-    for wrong in _VALIDATOR.iter_errors(found):
-        where = ".".join(map(str, wrong.instance_path)) or "its names"
-        raise ValueError(f"is wrong at {where}: {wrong.message}")
-    return [_server(slug, each) for slug, each in found.items()]
+    return [_server(slug, each) for slug, each in declared(text, _VALIDATOR).items()]
 
 
-def _server(slug: str, declared: dict[str, Any]) -> StdioServer:
+def _server(slug: str, facts: dict[str, Any]) -> StdioServer:
     taken: dict[str, Any] = {
-        "command": tuple(declared["command"]),
-        "tenants": tuple(declared.get("tenants", [])),
+        "command": tuple(facts["command"]),
+        "tenants": tuple(facts.get("tenants", [])),
     }
-    if "cwd" in declared:
-        taken["cwd"] = Path(declared["cwd"])
-    return StdioServer(slug=slug, **(declared | taken))
-
-
-def content(path: str) -> str:
-    try:
-        with Path(path).expanduser().open(encoding="utf-8") as file:
-            return file.read(_LARGEST_FILE)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"is neither a JSON object nor a file that can be read ({path})") from error
+    if "cwd" in facts:
+        taken["cwd"] = Path(facts["cwd"])
+    return StdioServer(slug=slug, **(facts | taken))
 
 
 STDIO_SERVERS = Kind("stdio servers", "a JSON object, or the path of a file that holds one", _servers)
