@@ -13,9 +13,12 @@ _kinds: list[OneForEachLoop[Any]] = []
 
 
 class OneForEachLoop(Generic[T]):
-    """Made when a loop first asks for it. Whoever ends a loop awaits ``close`` in it before. For modules."""
+    """Made when a loop first asks for it. Whoever ends a loop awaits ``close`` in it before. For modules.
 
-    def __init__(self, make: Callable[[], T], close: Callable[[T], Awaitable[None]]) -> None:
+    Without a ``close`` it lives as long as its loop.
+    """
+
+    def __init__(self, make: Callable[[], T], close: Callable[[T], Awaitable[None]] | None = None) -> None:
         self._make, self._close = make, close
         self._made: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, T] = weakref.WeakKeyDictionary()
         _kinds.append(self)
@@ -29,6 +32,8 @@ class OneForEachLoop(Generic[T]):
 
     async def close(self) -> None:
         """Close the running loop's. Who asks next has another one made."""
+        if self._close is None:
+            return
         if (made := self._made.pop(asyncio.get_running_loop(), None)) is not None:
             await self._close(made)
 

@@ -7,13 +7,13 @@ a part of a call, and one that is alone waits for nobody.
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from somaagent import valkey
+from somaagent.loops import OneForEachLoop
 
 from .taps import MOST_EVENTS, Record
 
@@ -114,12 +114,9 @@ def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
         future.cancel()
 
 
-_of_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Appends] = weakref.WeakKeyDictionary()
+_of_loop = OneForEachLoop(Appends)
 
 
 def appends() -> Appends:
     """The running event loop's."""
-    loop = asyncio.get_running_loop()
-    if loop not in _of_loop:
-        _of_loop[loop] = Appends()
-    return _of_loop[loop]
+    return _of_loop.get()

@@ -8,7 +8,6 @@ have ended, and every few seconds besides.
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any, TypeVar
@@ -17,6 +16,7 @@ import structlog
 
 from somaagent import valkey
 from somaagent.errors import Kind, SomaError
+from somaagent.loops import OneForEachLoop
 from somaagent.observability import metrics
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.scope import DATABASE_AWAY
@@ -68,7 +68,7 @@ class Standing:
 @contextmanager
 def watched(actor: Actor, on_end: Callable[[], Any]) -> Iterator[Standing]:
     """The standing of a stream that is open meanwhile."""
-    watch = _watch()
+    watch = _of_loop.get()
     held, standing = Held.by(actor), Standing(on_end)
     watch.open(held, standing)
     try:
@@ -157,11 +157,4 @@ class _Watch:
                     standing.end()
 
 
-_of_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Watch] = weakref.WeakKeyDictionary()
-
-
-def _watch() -> _Watch:
-    loop = asyncio.get_running_loop()
-    if loop not in _of_loop:
-        _of_loop[loop] = _Watch()
-    return _of_loop[loop]
+_of_loop = OneForEachLoop(_Watch)

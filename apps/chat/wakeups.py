@@ -8,7 +8,6 @@ turns that it hosts are called by their names: no turn subscribes to anything.
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from somaagent import valkey
+from somaagent.loops import OneForEachLoop
 
 from .owner import owner
 
@@ -105,12 +105,9 @@ class Wakeups:
             called.set()
 
 
-_of_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Wakeups] = weakref.WeakKeyDictionary()
+_of_loop = OneForEachLoop(Wakeups)
 
 
 def wakeups() -> Wakeups:
     """The running event loop's wake-ups."""
-    loop = asyncio.get_running_loop()
-    if loop not in _of_loop:
-        _of_loop[loop] = Wakeups()
-    return _of_loop[loop]
+    return _of_loop.get()
