@@ -5,6 +5,7 @@ Owners and admins manage members; what is about an owner only owners do; a tenan
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -93,8 +94,7 @@ def _locked(actor: Actor, member_id: UUID) -> tuple[Actor, Membership]:
     member = rows.get(member_id)
     if mine is None or member is None:
         raise not_found("member")
-    now = Actor(actor.tenant_id, actor.user_id, mine.role, actor.scopes, actor.via, actor.key_id)
-    return now, member
+    return replace(actor, role=mine.role), member
 
 
 def _keep_an_owner(member: Membership) -> None:

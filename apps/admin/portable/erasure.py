@@ -87,11 +87,11 @@ def _as_owner() -> None:
 
 def _erase(tenant: Tenant) -> Erased:
     turns = _column("SELECT id FROM chat_turn WHERE tenant_id = %s", tenant.id)
-    named = " UNION ".join(
+    named = [
         f'SELECT "{column}" FROM "{table}" WHERE tenant_id = %s'  # noqa: S608 names of ours
         for table, column in tables.user_columns()
-    )
-    people = _column(named, *[tenant.id] * named.count("%s"))
+    ]
+    people = _column(" UNION ".join(named), *[tenant.id] * len(named))
     rows = _rows(tenant.id)
     gone = _people(people)
     _immediately()
