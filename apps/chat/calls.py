@@ -30,7 +30,8 @@ _STATES = {
 # A question that stands keeps its answer and its time. One about a call that was cut short is a new one.
 _JUDGED = """
 ON CONFLICT (turn_id, call_id) DO UPDATE SET
-    state = EXCLUDED.state, arguments = EXCLUDED.arguments, outcome = EXCLUDED.outcome,
+    state = EXCLUDED.state, arguments = CASE WHEN chat_call.edited_arguments IS NULL THEN EXCLUDED.arguments
+        ELSE chat_call.arguments END, outcome = EXCLUDED.outcome,
     result = EXCLUDED.result, risk = EXCLUDED.risk, reason = EXCLUDED.reason,
     source = EXCLUDED.source, decision = EXCLUDED.decision,
     asked_at = COALESCE(EXCLUDED.asked_at, chat_call.asked_at),

@@ -121,6 +121,7 @@ def test_arguments_are_edited_and_what_is_wrong_with_them_stands_beside_them(vis
     run.locator("summary").click()
     expect(run).to_contain_text("Approved with other arguments by you")
     expect(run).to_contain_text("What the model had asked for")
+    expect(run.locator("pre").nth(1)).to_contain_text("Europe/Paris")
 
 
 def test_a_question_is_still_there_after_a_reload_and_a_lost_stream(visitor):
