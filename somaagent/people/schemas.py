@@ -16,7 +16,12 @@ from somaagent.web.text import Text, Title
 
 Scopes = Annotated[
     list[Scope],
-    Field(min_length=1, max_length=len(Scope), description="read, write; as many as you have if left out."),
+    Field(
+        min_length=1,
+        max_length=len(Scope),
+        description="read, write, operate (for operators of the platform); if left out, read and write as "
+        "far as you may.",
+    ),
 ]
 Expiry = Annotated[AwareDatetime | None, Field(description="When it ends by itself. Null: never.")]
 InvitationEnd = Annotated[

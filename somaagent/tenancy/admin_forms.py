@@ -41,6 +41,13 @@ class ApiKeyForm(TenantOwnedForm):
             raise forms.ValidationError("This user is no member of your tenant: make a membership first.")
         return user
 
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        user = cleaned.get("user")
+        if Scope.OPERATE in cleaned.get("scopes", ()) and user is not None and not user.is_staff:
+            self.add_error("scopes", "Only keys of operators operate the platform.")
+        return cleaned
+
 
 class HandedOutPasswordForm(AdminPasswordChangeForm):  # type: ignore[misc]  # Unfold has no types
     """A password that an operator chose for somebody else: that somebody changes it at the next sign-in."""

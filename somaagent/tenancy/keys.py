@@ -15,7 +15,8 @@ from somaagent.errors import Kind, SomaError, invalid, not_found
 from . import members, services
 from .actor import Actor
 from .idempotency import Idempotency
-from .models import ApiKey
+from .models import ApiKey, Scope, default_scopes
+from .operators import require_operator
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -50,14 +51,17 @@ def api_key_make(
 ) -> tuple[ApiKey, str | None]:
     """A new key of the actor's and its text; None where it was made before by the same request.
 
-    It may do no more than the credential that makes it: by default as much.
+    It may do no more than the credential that makes it. By default it reads and writes as far as that does;
+    ``operate`` is for operators of the platform who ask for it.
     """
     mine = api_key_list(actor=actor)
     if idempotency and (existing := idempotency.find(mine)):
         return existing, None
-    wanted = sorted(actor.scopes if scopes is None else set(scopes))
+    wanted = sorted(actor.scopes.intersection(default_scopes()) if scopes is None else set(scopes))
     for scope in wanted:
         actor.require(scope)
+    if Scope.OPERATE in wanted:
+        require_operator(actor, "tenancy.add_apikey")
     if expires_at is not None and expires_at <= timezone.now():
         raise invalid("body.expires_at", "This time has passed: choose a later one, or leave it out.")
     _refuse_too_many(mine)

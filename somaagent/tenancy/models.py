@@ -23,10 +23,14 @@ class Role(models.TextChoices):
 
 
 class Scope(models.TextChoices):
-    """What an API key may do: read what its user sees, or write (which spends) as well."""
+    """What an API key may do: read what its user sees, write (which spends) as well, or operate the platform.
+
+    The last one is for keys of operators alone, and only where it is asked for.
+    """
 
     READ = "read"
     WRITE = "write"
+    OPERATE = "operate"
 
 
 def default_scopes() -> list[str]:

@@ -16,7 +16,7 @@ from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.models import ApiKey, Invitation, Membership, Role, Tenant, User
 from somaagent.tenancy.scope import tenant_scope
 from somaagent.tenancy.selectors import actor_by_api_key, actor_by_user
-from tests.factories import Organisation, key_of, organisation, person
+from tests.factories import Organisation, key_of, operator_client, organisation, person
 from tests.integration.tenancy.town import Program
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -100,6 +100,17 @@ def test_a_key_can_give_no_more_than_it_has(acme):
     less = Program(made["key"])
     assert less.call("GET", "/api/v1/sessions").status_code == 200
     assert refusal(less.call("POST", "/api/v1/sessions", {}), 403) == "scope_missing"
+
+
+def test_only_an_operator_makes_a_key_that_operates_the_platform_and_only_where_it_is_asked_for(acme):
+    everything = ["read", "write", "operate"]
+    owner = Program(key_of(acme.owner, scopes=everything))
+    assert refusal(owner.call("POST", KEYS, {"name": "more", "scopes": everything}), 403) == "operator_only"
+    operator_client(acme.owner)
+    assert owner.made(KEYS, {"name": "as usual"})["scopes"] == ["read", "write"]
+    assert owner.made(KEYS, {"name": "operating", "scopes": everything})["scopes"] == sorted(everything)
+    plain = program(acme.owner).call("POST", KEYS, {"name": "more", "scopes": everything})
+    assert refusal(plain, 403) == "scope_missing"
 
 
 def test_a_viewer_s_key_reads_only_whatever_it_was_granted(acme):

@@ -17,7 +17,10 @@ class Command(BaseCommand):
         parser.add_argument("--user", default=OPERATOR)
         parser.add_argument("--name", default="command line")
         parser.add_argument(
-            "--scope", action="append", choices=Scope.values, help="May be given twice; all by default."
+            "--scope",
+            action="append",
+            choices=Scope.values,
+            help="May be given more than once; read and write by default.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
