@@ -22,6 +22,11 @@ BEARER = "bearer "
 SECOND_FACTOR_MISSING = "second_factor_missing"
 
 
+def has_bearer(request: HttpRequest) -> bool:
+    """Whether the request brings a bearer key, good or bad: it decides alone, whatever cookie comes along."""
+    return bool(_key_in(request.META.get("HTTP_AUTHORIZATION", "")))
+
+
 def actor_of_header(authorization: str) -> Actor | None:
     """The actor of an ``Authorization`` header; None where it carries no good bearer key."""
     key = _key_in(authorization)

@@ -6,7 +6,7 @@ here wait for nothing, so they are called where they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction
@@ -29,6 +29,7 @@ from django_prometheus.middleware import PrometheusAfterMiddleware, PrometheusBe
 from somaagent.tenancy.scope import in_database
 
 from . import spans
+from .authentication import has_bearer
 from .csp import ContentSecurityPolicy
 
 # Their hooks read and write the request and the response, and never wait. (A user or a session that they put
@@ -87,25 +88,41 @@ class LoopHandler(ASGIHandler):
     """Django's handler with ``settings.MIDDLEWARE`` in the event loop."""
 
     def load_middleware(self, is_async: bool = True) -> None:
-        """As in Django's handler, for coroutines alone."""
+        """As in Django's handler, for coroutines alone; and a shorter chain for requests of programs."""
         self._view_middleware: list[Any] = []
         self._template_response_middleware: list[Any] = []
         self._exception_middleware: list[Any] = []
+        self._middleware_chain = self._links(settings.MIDDLEWARE, hooks=True)
+        ours = [path for path in settings.MIDDLEWARE if path not in settings.BROWSER_MIDDLEWARE]
+        self._chain_of_programs = self._links(ours, hooks=False)
+
+    def chain_for(self, request: HttpRequest) -> Any:
+        """The chain that answers a request: a bearer key decides alone, so what deals with sessions, users
+        and forms of browsers has nothing to do with one.
+        """
+        return self._chain_of_programs if has_bearer(request) else self._middleware_chain
+
+    def _links(self, paths: Sequence[str], *, hooks: bool) -> Any:
+        """A chain of middleware, outermost first. ``hooks``: theirs around views are this handler's."""
         handler = convert_exception_to_response(self._get_response_async)  # type: ignore[attr-defined]
-        for path in reversed(settings.MIDDLEWARE):
+        for path in reversed(paths):
             try:
                 instance = in_loop(import_string(path))(handler)
             except MiddlewareNotUsed:
                 continue
-            if hasattr(instance, "process_view"):
-                self._view_middleware.insert(0, _awaitable(instance.process_view))
-            if hasattr(instance, "process_template_response"):
-                self._template_response_middleware.append(_awaitable(instance.process_template_response))
-            if hasattr(instance, "process_exception"):
-                # Django calls these in a thread, all of them together.
-                self._exception_middleware.append(instance.process_exception)
+            if hooks:
+                self._hook(instance)
             handler = convert_exception_to_response(instance)
-        self._middleware_chain = handler
+        return handler
+
+    def _hook(self, instance: Any) -> None:
+        if hasattr(instance, "process_view"):
+            self._view_middleware.insert(0, _awaitable(instance.process_view))
+        if hasattr(instance, "process_template_response"):
+            self._template_response_middleware.append(_awaitable(instance.process_template_response))
+        if hasattr(instance, "process_exception"):
+            # Django calls these in a thread, all of them together.
+            self._exception_middleware.append(instance.process_exception)
 
 
 def _awaitable(hook: Callable[..., Any]) -> Callable[..., Any]:

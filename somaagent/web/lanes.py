@@ -158,7 +158,7 @@ class Gateway(LoopHandler):
     async def _in_loop(self, request: ASGIRequest) -> HttpResponseBase:
         """``get_response_async``, which would log in a thread."""
         set_urlconf(settings.ROOT_URLCONF)
-        response: Any = await self._middleware_chain(request)  # type: ignore[misc]
+        response: Any = await self.chain_for(request)(request)
         if hasattr(request, "_files"):  # what else ``request.close`` closes; it would keep all of the request
             response._resource_closers.append(request.close)  # noqa: SLF001 as Django's handlers do
         response._handler_class = type(self)  # noqa: SLF001 as Django's handlers do
@@ -181,27 +181,32 @@ class Gateway(LoopHandler):
             await self._close(response)
 
     async def _until_client_leaves(self, receive: Any, work: Any) -> None:
-        """Run to the end of ``work``; cancel it when its client has gone."""
+        """Run to the end of ``work``; cancel it when its client has gone.
+
+        A task of its own, so that what it sets in its context does not reach the connection's next request.
+        """
         answering = asyncio.create_task(work)
-        listening: asyncio.Task[None] | None = None
+        listening: list[asyncio.Task[None]] = []
+
+        def listen() -> None:
+            listening.append(asyncio.create_task(self._leave_with(answering, receive)))
+
+        soon = asyncio.get_running_loop().call_later(SOON_SECONDS, listen)
         try:
-            done, _ = await asyncio.wait({answering}, timeout=SOON_SECONDS)
-            if not done:
-                listening = asyncio.create_task(self.listen_for_disconnect(receive))
-                await asyncio.wait({answering, listening}, return_when=asyncio.FIRST_COMPLETED)
+            await answering
+        except asyncio.CancelledError:
+            # The client has gone, and its answer was cancelled; or the server cancels the whole request.
+            if not (listening and listening[0].done()) or _is_cancelled():
+                raise
         finally:
-            # Also where the server cancels the whole request.
-            finished = answering.done()
-            open_tasks = [task for task in (answering, listening) if task is not None and not task.done()]
-            for task in open_tasks:
-                task.cancel()
-            if open_tasks:
-                await asyncio.wait(open_tasks)
-        if finished or not answering.cancelled():
-            answering.result()
-        if listening is not None and not listening.cancelled():
-            with suppress(RequestAborted):
-                listening.result()
+            soon.cancel()
+            for task in listening:
+                await _ended(task)
+
+    async def _leave_with(self, answering: asyncio.Task[Any], receive: Any) -> None:
+        with suppress(RequestAborted):
+            await self.listen_for_disconnect(receive)
+        answering.cancel()
 
     async def _refuse(self, scope: Any, refusal: Any, send: Any) -> None:
         await self._tell(signals.request_started, scope=scope)
@@ -252,6 +257,19 @@ class Gateway(LoopHandler):
             context=contextvars.copy_context(),
         )
         return await hop(*arguments)
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def _ended(task: asyncio.Task[Any]) -> None:
+    """End a task. Raises what it ended with by itself."""
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
 
 
 def _waits(signal: Signal, sender: type) -> bool:
