@@ -14,6 +14,7 @@ from somaagent.web.answers import answer, answer_page
 from somaagent.web.idempotency import IdempotencyKey, idempotency_of, idempotency_of_text
 from somaagent.web.pagination import Page, PageQuery
 from somaagent.web.request import actor_of
+from somaagent.web.routes import holding_proofs
 
 from . import selectors, sse, turns
 from .schemas import TurnIn, TurnOut, told
@@ -49,6 +50,7 @@ LastEventId = Annotated[
         "responses": {200: {"description": "With stream: the turn's events.", "content": EVENT_STREAM}}
     },
 )
+@holding_proofs
 async def submit_turn(request: HttpRequest, body: TurnIn, idempotency_key: IdempotencyKey = None) -> Any:
     """Say something. Answers at once with the turn (202: in the background), or its events (``stream``)."""
     actor = actor_of(request)
@@ -68,19 +70,22 @@ async def submit_turn(request: HttpRequest, body: TurnIn, idempotency_key: Idemp
 
 
 @router.get("", response={200: Page[TurnOut], **PROBLEMS})
+@holding_proofs
 async def list_turns(
     request: HttpRequest, page: Query[PageQuery], session_id: UUID | None = None
 ) -> HttpResponse:
     """The caller's turns, newest first; of one session where it is named."""
     actor = actor_of(request)
     script = selectors.turn_page(actor=actor, session_id=session_id, query=page)
-    return answer_page(await look(actor.tenant_id, script), told)
+    return answer_page(await look(actor.tenant_id, script, proof=actor.proof), told)
 
 
 @router.get("/{uuid:turn_id}", response={200: TurnOut, **PROBLEMS})
+@holding_proofs
 async def read_turn(request: HttpRequest, turn_id: UUID) -> HttpResponse:
     actor = actor_of(request)
-    return answer(told(await look(actor.tenant_id, selectors.turn_told(actor=actor, turn_id=turn_id))))
+    script = selectors.turn_told(actor=actor, turn_id=turn_id)
+    return answer(told(await look(actor.tenant_id, script, proof=actor.proof)))
 
 
 @router.post("/{uuid:turn_id}/cancel", response={202: TurnOut, 503: Problem, **PROBLEMS})

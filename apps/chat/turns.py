@@ -70,9 +70,9 @@ async def begin(*, actor: Actor, script: Callable[[], Script[Submitted]]) -> Tur
     twice at once, the turn of the first.
     """
     try:
-        submitted = await perform(actor.tenant_id, script())
+        submitted = await perform(actor.tenant_id, script(), proof=actor.proof)
     except IntegrityError:
-        submitted = await perform(actor.tenant_id, script())
+        submitted = await perform(actor.tenant_id, script(), proof=actor.proof)
     turn = submitted.turn
     if submitted.work is not None:
         host.start_work(submitted.work)

@@ -14,6 +14,7 @@ from somaagent.web.answers import answer, answer_page
 from somaagent.web.idempotency import IdempotencyKey, idempotency_of
 from somaagent.web.pagination import Page, PageQuery, page_of
 from somaagent.web.request import actor_of
+from somaagent.web.routes import holding_proofs
 from somaagent.web.security import in_tenant_of_actor
 
 from . import selectors, services
@@ -53,10 +54,12 @@ def read_model_profile(request: HttpRequest, slug: str) -> Any:
 
 
 @router.get("/sessions", response={200: Page[SessionOut], **PROBLEMS}, tags=["sessions"])
+@holding_proofs
 async def list_sessions(request: HttpRequest, page: Query[PageQuery], archived: bool = False) -> HttpResponse:
     """The caller's sessions, newest first."""
     actor = actor_of(request)
-    found = await look(actor.tenant_id, selectors.session_page(actor=actor, archived=archived, query=page))
+    script = selectors.session_page(actor=actor, archived=archived, query=page)
+    found = await look(actor.tenant_id, script, proof=actor.proof)
     return answer_page(found, SessionRow._asdict)
 
 
@@ -75,9 +78,11 @@ def create_session(request: HttpRequest, body: SessionIn, idempotency_key: Idemp
 
 
 @router.get("/sessions/{uuid:session_id}", response={200: SessionOut, **PROBLEMS}, tags=["sessions"])
+@holding_proofs
 async def read_session(request: HttpRequest, session_id: UUID) -> HttpResponse:
     actor = actor_of(request)
-    found = await look(actor.tenant_id, selectors.session_told(actor=actor, session_id=session_id))
+    script = selectors.session_told(actor=actor, session_id=session_id)
+    found = await look(actor.tenant_id, script, proof=actor.proof)
     return answer(found._asdict())
 
 
@@ -103,10 +108,11 @@ def delete_session(request: HttpRequest, session_id: UUID) -> Any:
 @router.get(
     "/sessions/{uuid:session_id}/messages", response={200: Page[MessageOut], **PROBLEMS}, tags=["sessions"]
 )
+@holding_proofs
 async def list_messages(
     request: HttpRequest, session_id: UUID, page: Query[PageQuery], through: Through = None
 ) -> HttpResponse:
     """What was said, newest first: the active branch, or another one."""
     actor = actor_of(request)
     script = selectors.message_page(actor=actor, session_id=session_id, query=page, through=through)
-    return answer_page(await look(actor.tenant_id, script), MessageRow._asdict)
+    return answer_page(await look(actor.tenant_id, script, proof=actor.proof), MessageRow._asdict)

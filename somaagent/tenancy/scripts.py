@@ -14,7 +14,7 @@ import operator
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -24,6 +24,9 @@ from django.db.utils import DatabaseErrorWrapper
 from . import pool
 from .batches import Connection
 from .rls import TENANT_SETTING
+
+if TYPE_CHECKING:
+    from .proofs import Proof
 
 T = TypeVar("T")
 M = TypeVar("M", bound=models.Model)
@@ -63,12 +66,15 @@ _COMMIT: tuple[str, Mapping[str, Any]] = ("COMMIT", {})
 _TENANT = f"SELECT set_config('{TENANT_SETTING}', %(tenant)s, true)"
 
 
-async def perform(tenant_id: UUID, script: Script[T]) -> T:
-    """The script's outcome, committed. Raises Django's database errors; any error rolls all of it back."""
+async def perform(tenant_id: UUID, script: Script[T], *, proof: Proof | None = None) -> T:
+    """The script's outcome, committed. Raises Django's database errors; any error rolls all of it back.
+
+    A ``proof`` travels with the first batch, and is held or nothing comes of the script.
+    """
     with _AS_DJANGO_S:
         async with pool.database() as database:
             try:
-                return await _committed(database, tenant_id, script)
+                return await _committed(database, tenant_id, script, proof)
             except BaseException:
                 # Where this fails, or is cancelled in its turn, the connection is closed: that does the same.
                 with suppress(psycopg.Error):
@@ -76,8 +82,8 @@ async def perform(tenant_id: UUID, script: Script[T]) -> T:
                 raise
 
 
-async def _committed(database: Connection, tenant_id: UUID, script: Script[T]) -> T:
-    first = [_BEGIN, (_TENANT, {"tenant": str(tenant_id)})]
+async def _committed(database: Connection, tenant_id: UUID, script: Script[T], proof: Proof | None) -> T:
+    first = [_BEGIN, (_TENANT, {"tenant": str(tenant_id)}), *([proof.statement()] if proof else [])]
     begun = over = False
     try:
         batch = next(script)
@@ -85,9 +91,14 @@ async def _committed(database: Connection, tenant_id: UUID, script: Script[T]) -
             if over:
                 raise RuntimeError("A script goes on behind its last batch.")
             over = isinstance(batch, Last)
+            if over and proof and not begun:  # what it writes would be committed before anybody looked
+                proof.hold((await database.batch(first))[-1])
+                begun = True
             before, after = [] if begun else first, [_COMMIT] if over else []
             ours = [(one.sql, one.parameters) for one in batch]
             rows = await database.batch([*before, *ours, *after])
+            if proof and before:
+                proof.hold(rows[len(before) - 1])
             begun = True
             batch = script.send(rows[len(before) : len(before) + len(ours)])
     except StopIteration as end:
@@ -97,18 +108,23 @@ async def _committed(database: Connection, tenant_id: UUID, script: Script[T]) -
     return outcome
 
 
-async def look(tenant_id: UUID, script: Script[T]) -> T:
+async def look(tenant_id: UUID, script: Script[T], *, proof: Proof | None = None) -> T:
     """The outcome of a script that only reads: each batch is one message, and a transaction by itself.
 
-    Raises Django's database errors.
+    Raises Django's database errors. A ``proof`` travels with the first batch, as in ``perform``.
     """
     tenant = (_TENANT, {"tenant": str(tenant_id)})
+    asked = [proof.statement()] if proof else []
     with _AS_DJANGO_S:
         async with pool.database() as database:
             try:
                 batch = next(script)
                 while True:
-                    _, *rows = await database.batch([tenant, *((one.sql, one.parameters) for one in batch)])
+                    ours = [(one.sql, one.parameters) for one in batch]
+                    rows = await database.batch([*asked, tenant, *ours])
+                    if proof and asked:
+                        proof.hold(rows[0])
+                    rows, asked = rows[len(asked) + 1 :], []
                     batch = script.send(rows)
             except StopIteration as end:
                 outcome: T = end.value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from .models import Membership, Role, Scope, Tenant
 ALL_SCOPES = frozenset(Scope.values)
 VIEWER_SCOPES = frozenset({Scope.READ.value})
 
-_BY_API_KEY = (
+BY_API_KEY = (
     "SELECT tenant_id, user_id, role, scopes, key_id, key_rate, tenant_rate "
     "FROM tenancy_actor_by_api_key(%(digest)s)"
 )
@@ -37,21 +38,22 @@ def actor_by_api_key(key: str) -> Actor | None:
     Notes, at most once a minute, that the key was used.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_BY_API_KEY, {"digest": key_digest(key)})
-        return _keyed(cursor.fetchone())
+        cursor.execute(BY_API_KEY, {"digest": key_digest(key)})
+        return keyed(cursor.fetchall())
 
 
 async def actor_by_api_key_async(key: str) -> Actor | None:
     """The same, over the pool of coroutines: one statement, one way there and back."""
     async with pool.database() as database:
-        (rows,) = await database.batch([(_BY_API_KEY, {"digest": key_digest(key)})])
-    return _keyed(rows[0] if rows else None)
+        (rows,) = await database.batch([(BY_API_KEY, {"digest": key_digest(key)})])
+    return keyed(rows)
 
 
-def _keyed(row: tuple[Any, ...] | None) -> Actor | None:
-    if row is None:
+def keyed(rows: Sequence[tuple[Any, ...]]) -> Actor | None:
+    """The actor in the rows of ``BY_API_KEY``."""
+    if not rows:
         return None
-    tenant_id, user_id, role, scopes, key_id, key_rate, tenant_rate = row
+    tenant_id, user_id, role, scopes, key_id, key_rate, tenant_rate = rows[0]
     return Actor(
         tenant_id=tenant_id,
         user_id=user_id,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from channels.auth import get_user
 from django.http import HttpRequest
 
-from somaagent.tenancy import selectors
+from somaagent.tenancy import proofs, selectors
 from somaagent.tenancy.actor import Actor
 
 if TYPE_CHECKING:
@@ -36,7 +36,16 @@ def actor_of_header(authorization: str) -> Actor | None:
 async def actor_of_header_async(authorization: str) -> Actor | None:
     """The same for coroutines."""
     key = _key_in(authorization)
-    return await selectors.actor_by_api_key_async(key) if key else None
+    actor = await selectors.actor_by_api_key_async(key) if key else None
+    if actor is not None:
+        proofs.remember(key, actor)
+    return actor
+
+
+def expected_of_header(authorization: str) -> Actor | None:
+    """Whose the header's key was the last time, with a proof that is still to be held."""
+    key = _key_in(authorization)
+    return proofs.expected(key) if key else None
 
 
 def actor_of_session(request: HttpRequest) -> Actor | None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
-from ninja.operation import PathView
+from ninja.operation import Operation, PathView
 
 View = Callable[..., Any]
+V = TypeVar("V", bound=View)
+_HOLDS = "_somaagent_holds_proofs"
 
 
 def is_coroutine(view: View, method: str) -> bool:
@@ -19,11 +21,31 @@ def is_coroutine(view: View, method: str) -> bool:
     An address of ninja's is one view for several operations: the method chooses, and a method that it does
     not have is refused without waiting for anything.
     """
+    if _operations(view) is None:
+        return iscoroutinefunction(view)
+    chosen = _operation(view, method)
+    return chosen is not None and chosen.is_async
+
+
+def proves(view: View, method: str | None) -> bool:
+    """Whether the operation behind this view and method is one of ``holding_proofs``."""
+    chosen = _operation(view, method)
+    return chosen is not None and getattr(chosen.view_func, _HOLDS, False)
+
+
+def _operation(view: View, method: str | None) -> Operation | None:
     operations = _operations(view)
     if operations is None:
-        return iscoroutinefunction(view)
-    chosen = next((item for item in operations.operations if method in item.methods), None)
-    return chosen is not None and chosen.is_async
+        return None
+    return next((item for item in operations.operations if method in item.methods), None)
+
+
+def holding_proofs(view: V) -> V:
+    """Marks a coroutine operation whose every answer comes of a script that holds its actor's ``proof``, and
+    that does nothing else before. It is then called before anybody has asked whose the key is.
+    """
+    setattr(view, _HOLDS, True)
+    return view
 
 
 @functools.lru_cache(maxsize=4096)
