@@ -130,7 +130,7 @@ def test_nonsense_is_refused_in_words(reader):
 
 
 def test_an_answer_streams_as_html_that_grows(reader):
-    turn = reader.ask("slow 0.05: " + " ".join(f"**w{n}**" for n in range(20)) + "\n\nend")
+    turn = reader.ask("slow 0.15: " + " ".join(f"**w{n}**" for n in range(20)) + "\n\nend")
     events = reader.rendered(turn)
     kinds = [kind for _, kind, _ in events]
     assert kinds[-1] == "done"
