@@ -15,6 +15,7 @@ from csp.constants import NONCE, NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 
 from settings.loader import boot
 from settings.oidc import OidcProvider
+from settings.published import published
 from settings.stdio import StdioServer
 
 _configuration = boot()
@@ -48,6 +49,8 @@ POLICY_TIMEOUT_SECONDS: int = _value("SA01_POLICY_TIMEOUT_SECONDS")
 OUTBOUND_ALLOWED_NETWORKS: list[IPv4Network | IPv6Network] = _value("SA01_OUTBOUND_ALLOWED_NETWORKS") or []
 MCP_STDIO_SERVERS: list[StdioServer] = _value("SA01_MCP_STDIO_SERVERS") or []
 SECRETS = _configuration.reader
+# Each setting as operators see it: what it is and where that came from. Of secrets only whether they are set.
+PUBLISHED_SETTINGS = published(_configuration)
 VALKEY: dict[str, Any] = {
     "host": _value("SA01_VALKEY_HOST"),
     "port": _value("SA01_VALKEY_PORT"),

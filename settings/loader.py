@@ -128,7 +128,7 @@ def _look_up_plain(c: Configuration, setting: Setting) -> None:
         c.problems.append(Problem(name, found.source, f"{error}.", mend))
         c.rows.append(Row(name, "", found.source, State.INVALID))
     else:
-        c.rows.append(Row(name, _shown(c.values[name]), found.source, State.SET))
+        c.rows.append(Row(name, shown(c.values[name]), found.source, State.SET))
 
 
 def _absent(c: Configuration, setting: Setting) -> None:
@@ -140,10 +140,11 @@ def _absent(c: Configuration, setting: Setting) -> None:
         state = State.DEFAULT
         c.values[setting.name] = setting.default
     source = {State.DEFAULT: "default", State.NOT_SET: ""}.get(state, c.environment.places)
-    c.rows.append(Row(setting.name, _shown(c.values.get(setting.name)), source, state))
+    c.rows.append(Row(setting.name, shown(c.values.get(setting.name)), source, state))
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A setting's value as operators read it; a secret's is the mask."""
     if isinstance(value, Secret):
         return MASK
     if isinstance(value, bool):

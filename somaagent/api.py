@@ -8,6 +8,9 @@ from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema
 
 from apps.admin.audit_api import router as audit
+from apps.admin.operating.platform_api import router as admin_platform
+from apps.admin.operating.tools_api import router as admin_tools
+from apps.admin.operating.turns_api import router as admin_turns
 from apps.chat.api import router as chat
 from apps.chat.approvals_api import router as approvals
 from apps.chat.money.api import router as money
@@ -57,6 +60,9 @@ api.add_router("", health, auth=None)
 api.add_router("", sessions)
 api.add_router("", people)
 api.add_router("", audit)
+api.add_router("/admin/turns", admin_turns)
+api.add_router("/admin", admin_tools)
+api.add_router("/admin", admin_platform)
 api.add_router("/turns", chat)
 api.add_router("", approvals)
 api.add_router("", money)

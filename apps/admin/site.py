@@ -23,6 +23,7 @@ from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.scope import tenant_scope
 from somaagent.web.authentication import SECOND_FACTOR_MISSING
 
+from .operating.pages import PlatformPages
 from .selectors import dashboard
 from .tools import tools_page
 
@@ -75,15 +76,17 @@ class OperatorsSite(UnfoldAdminSite):  # type: ignore[misc]  # Unfold has no typ
         }
 
     def get_urls(self) -> list[Any]:
-        return [path("tools/overview/", self.admin_view(self.tools), name="tools"), *super().get_urls()]
+        tools = path("tools/overview/", self.admin_view(self.tools), name="tools")
+        return [tools, *PlatformPages(self).urls(), *super().get_urls()]
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[dict[str, Any]]:
-        """With the page of tools first among the lists of the record, for those who may see these."""
+        """With the page of tools first among the lists of the record, and the pages of the platform last."""
         found: list[dict[str, Any]] = super().get_app_list(request, app_label)
         for app in found:
             if app["app_label"] == "tools" and request.user.has_perm(SEES_TOOLS):
                 app["models"].insert(0, _entry("Tools and policy", "Overview", reverse("admin:tools")))
-        return found
+        pages = PlatformPages(self).links(request) if app_label is None else []
+        return [*found, _platform(pages)] if pages else found
 
     def tools(self, request: HttpRequest) -> TemplateResponse:
         """All tools of the operator's tenant, its MCP servers, and the policy."""
@@ -98,6 +101,13 @@ class OperatorsSite(UnfoldAdminSite):  # type: ignore[misc]  # Unfold has no typ
         shown = dashboard() if _actor_of(request) else None
         response: TemplateResponse = super().index(request, {**(extra_context or {}), "dashboard": shown})
         return response
+
+
+def _platform(pages: list[tuple[str, str]]) -> dict[str, Any]:
+    """One of Django's app list that has no models: the first of its pages stands for it."""
+    entries = [_entry(name, name, url) for name, url in pages]
+    shown = {"name": "Platform", "app_label": "platform_admin", "app_url": pages[0][1]}
+    return {**shown, "has_module_perms": True, "models": entries}
 
 
 def _entry(name: str, object_name: str, url: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The operators' list of turns, and the trial of a model profile."""
+"""The operators' list of steps, and the trial of a model profile."""
 
 from __future__ import annotations
 
@@ -22,76 +22,20 @@ from somaagent.resilience.operators import breaker_close, breaker_states
 from somaagent.tenancy.admin import ReadOnlyAdmin
 
 from .guards import breaker_name
-from .models import Step, Turn
+from .models import Step
 from .money import admin as money_admin  # noqa: F401 Django looks for an app's admin in this module alone
 from .schedules import admin as _schedules  # noqa: F401 as above
 from .trial import try_model
+from .turn_admin import TurnAdmin  # noqa: F401 as above
 from .webhooks import admin as webhook_admin  # noqa: F401 it registers itself
 
 if TYPE_CHECKING:
     from apps.sessions.models import ModelProfile
 
-STATE_COLOURS = {
-    "queued": "info",
-    "running": "info",
-    "completed": "success",
-    "failed": "danger",
-    "cancelled": "warning",
-}
 MOST_TRIED = 5
 BREAKER_COLOURS = {"closed": "success", "half-open": "warning", "open": "danger", "not known": "warning"}
 
 logger = structlog.get_logger(__name__)
-
-
-@admin.register(Turn)
-class TurnAdmin(ReadOnlyAdmin):
-    list_display = (
-        "id",
-        "state_label",
-        "user",
-        "session",
-        "seconds",
-        "tokens",
-        "paid",
-        "error_code",
-        "created_at",
-    )
-    list_filter = ("state", "error_code")
-    list_select_related = ("user", "session")
-    search_fields = ("id__exact", "session__title", "user__username", "error_code", "error_message")
-    date_hierarchy = "created_at"
-    fieldsets = (
-        (None, {"fields": ("id", "state", "attempt", "session", "user", "input_message", "output_message")}),
-        ("Error", {"fields": ("error_code", "error_message", "error_retryable")}),
-        (
-            "Tokens and cost",
-            {"fields": (("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens"), "paid")},
-        ),
-        (
-            "Times",
-            {"fields": ("created_at", "started_at", "finished_at", "cancel_requested_at")},
-        ),
-        ("Host", {"fields": ("lease_owner", "lease_expires_at", "last_event"), "classes": ("collapse",)}),
-    )
-
-    @display(description="State", ordering="state", label=STATE_COLOURS)
-    def state_label(self, turn: Turn) -> str:
-        return turn.state
-
-    @display(description="Seconds")
-    def seconds(self, turn: Turn) -> str:
-        if turn.finished_at is None:
-            return "–"
-        return f"{(turn.finished_at - turn.created_at).total_seconds():.1f}"
-
-    @display(description="Tokens in / out")
-    def tokens(self, turn: Turn) -> str:
-        return f"{turn.input_tokens} / {turn.output_tokens}"
-
-    @display(description="Cost", ordering="cost")
-    def paid(self, turn: Turn) -> str:
-        return decimal_text(turn.cost) or "–"
 
 
 @admin.register(apps.get_model("agent_sessions", "ModelProfile"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import orjson
@@ -31,6 +32,9 @@ from .spending import Spent
 from .stepping import calls_end, while_held, with_charges
 from .webhooks import services as webhooks
 from .work import UserOfTurn, Work, lease_end
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
 
 QUEUED_TOO_LONG = timedelta(seconds=15)
 # A turn that takes every host with it must not go round for ever.
@@ -259,8 +263,24 @@ class Swept:
 def turns_sweep() -> Swept:
     """Queue what dead hosts left running, and find all that nobody took."""
     now = timezone.now()
+    swept = _taken_from_the_dead(Turn.objects.all(), now)
+    swept.waiting.extend(performed(_unanswered(now)))
+    swept.waiting.extend(performed(_left(now - QUEUED_TOO_LONG)))
+    return swept
+
+
+def turn_sweep(*, turn_id: UUID) -> Swept:
+    """The same for one turn: queued ones are found however short they wait."""
+    now = timezone.now()
+    swept = _taken_from_the_dead(Turn.objects.filter(id=turn_id), now)
+    swept.waiting.extend(performed(_left(now, turn_id)))
+    return swept
+
+
+def _taken_from_the_dead(turns: QuerySet[Turn], now: datetime) -> Swept:
+    """What becomes of those of the turns whose lease ran out."""
     swept = Swept([], [], [])
-    expired = Turn.objects.filter(state__in=HOSTED_STATES, lease_expires_at__lt=now)
+    expired = turns.filter(state__in=HOSTED_STATES, lease_expires_at__lt=now)
     for turn in expired.only("id", "hosts_lost", "cancel_requested_at"):
         still = Turn.objects.filter(id=turn.id, state=TurnState.RUNNING, lease_expires_at__lt=now)
         if turn.cancel_requested_at is not None:
@@ -275,8 +295,6 @@ def turns_sweep() -> Swept:
     if over:
         performed(calls_end(over))
     webhooks.deliveries_create(turn_ids=over)
-    swept.waiting.extend(performed(_unanswered(now)))
-    swept.waiting.extend(performed(_left(now - QUEUED_TOO_LONG)))
     return swept
 
 
@@ -292,8 +310,8 @@ def _unanswered(now: datetime) -> Script[list[UUID]]:
     return found
 
 
-def _left(since: datetime) -> Script[list[UUID]]:
-    (rows,) = yield [statements.left(since)]
+def _left(since: datetime, turn_id: UUID | None = None) -> Script[list[UUID]]:
+    (rows,) = yield [statements.left(since, turn_id)]
     return [turn_id for (turn_id,) in rows]
 
 

@@ -28,6 +28,8 @@ def _cost(help_text: str) -> models.DecimalField[Any, Any]:
 
 OPEN_STATES = [TurnState.QUEUED, TurnState.RUNNING, TurnState.AWAITING_APPROVAL]
 HOSTED_STATES = [TurnState.QUEUED, TurnState.RUNNING]
+# All but the state of most: what operators look for among many.
+SOUGHT_STATES = [*OPEN_STATES, TurnState.FAILED, TurnState.CANCELLED]
 
 
 class OnBusy(models.TextChoices):
@@ -89,6 +91,12 @@ class Turn(TenantOwned, IdempotentCreate):
         indexes: ClassVar = [
             models.Index(fields=["session", "-id"], name="turn_of_session"),
             models.Index(fields=["tenant", "user", "-id"], name="turn_of_user"),
+            models.Index(fields=["tenant", "-id"], name="turn_newest"),
+            models.Index(
+                fields=["tenant", "state", "-id"],
+                condition=models.Q(state__in=SOUGHT_STATES),
+                name="turn_of_state",
+            ),
             models.Index(
                 fields=["lease_expires_at"],
                 condition=models.Q(state__in=HOSTED_STATES),

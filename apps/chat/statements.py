@@ -119,9 +119,10 @@ def take(*, turn_id: UUID, owner: str, until: datetime) -> Statement:
     return Statement(_TAKE, {"turn": turn_id, "owner": owner, "until": until, "now": timezone.now(), **_OPEN})
 
 
-def left(since: datetime) -> Statement:
-    """Turns whose time has come, and that nobody took though they wait for a host since then."""
-    return Statement(_LEFT, {"since": since, **_OPEN})
+def left(since: datetime, turn_id: UUID | None = None) -> Statement:
+    """Turns whose time has come, and that wait for a host since then; of all, or that one if it is one."""
+    one = "" if turn_id is None else " AND id = %(turn)s"
+    return Statement(_LEFT + one, {"since": since, "turn": turn_id, **_OPEN})
 
 
 def steps(turn_id: UUID) -> Statement:

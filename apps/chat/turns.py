@@ -79,7 +79,7 @@ async def begin(*, actor: Actor, script: Callable[[], Script[Submitted]]) -> Tur
     elif submitted.starts:
         await in_database(handover.to_workers, turn.id, turn.tenant_id)
     for stopped in submitted.stopped:
-        await _tell_stopped(stopped)
+        await tell_stopped(stopped)
     return await _with_answer(turn)
 
 
@@ -94,7 +94,7 @@ async def cancel(*, actor: Actor, turn_id: UUID) -> Turn:
     """Ask a turn to stop. It is ``cancelled`` once its host says so; one that nobody took is at once."""
     cancelled = await perform(actor.tenant_id, services.turn_cancel(actor=actor, turn_id=turn_id))
     turn = cancelled.turn
-    await _tell_stopped(turn)
+    await tell_stopped(turn)
     if cancelled.following is not None:
         host.start(cancelled.following, actor.tenant_id)
     if cancelled.deliveries:
@@ -102,7 +102,7 @@ async def cancel(*, actor: Actor, turn_id: UUID) -> Turn:
     return await _with_answer(turn)
 
 
-async def _tell_stopped(turn: Turn) -> None:
+async def tell_stopped(turn: Turn) -> None:
     """Tell its host, or where it had none, those who follow it."""
     if turn.state == TurnState.RUNNING:
         await stream.call_host(turn.id, turn.lease_owner)

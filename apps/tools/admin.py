@@ -16,6 +16,7 @@ from unfold.decorators import display
 from somaagent.agent.ports import Outcome
 from somaagent.tenancy.admin import ReadOnlyAdmin
 
+from . import selectors
 from .mcp import admin as mcp  # noqa: F401 Django looks for an app's admin in this module alone
 from .models import ToolCallRecord, ToolDecision
 from .policy.inputs import Effect
@@ -193,11 +194,4 @@ class ToolCallRecordAdmin(_RecordAdmin):
     @display(description="Decisions")
     def decisions(self, call: ToolCallRecord) -> str:
         """Oldest first: a call that was approved has been judged again."""
-        made = ToolDecision.objects.order_by("id")
-        if call.turn_id is not None:
-            made = made.filter(turn_id=call.turn_id, call_id=call.call_id)
-        elif call.decision_id is not None:
-            made = made.filter(id=call.decision_id)
-        else:
-            return NOTHING
-        return _links(made, "admin:tools_tooldecision_change")
+        return _links(selectors.decisions_on(call), "admin:tools_tooldecision_change")

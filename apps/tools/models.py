@@ -14,6 +14,8 @@ from somaagent.agent.ports import Outcome
 from somaagent.tenancy.fields import TenantOwned
 
 LONGEST_REASON = 1000
+# Most decisions, and most calls, are what nobody looks for: the indexes of these columns leave them out.
+ALLOWED = "allow"
 
 
 class Answer(models.TextChoices):
@@ -55,6 +57,11 @@ class ToolDecision(_Kept):
         ordering: ClassVar = ["-id"]
         indexes: ClassVar = [
             models.Index(fields=["tenant", "-id"], name="tool_decision_newest"),
+            models.Index(
+                fields=["tenant", "effect", "-id"],
+                condition=~models.Q(effect=ALLOWED),
+                name="tool_decision_of_effect",
+            ),
             models.Index(fields=["turn_id"], name="tool_decision_of_turn"),
         ]
 
@@ -94,6 +101,13 @@ class ToolCallRecord(_Kept):
         indexes: ClassVar = [
             models.Index(fields=["tenant", "-id"], name="tool_call_newest"),
             models.Index(fields=["tenant", "tool", "-id"], name="tool_call_of_tool"),
+            models.Index(fields=["tenant", "user_id", "-id"], name="tool_call_of_user"),
+            models.Index(
+                fields=["tenant", "outcome", "-id"],
+                condition=~models.Q(outcome=Outcome.OK.value),
+                name="tool_call_of_outcome",
+            ),
+            models.Index(fields=["decision_id"], name="tool_call_of_decision"),
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["turn_id", "call_id"], name="tool_call_recorded_once"),

@@ -23,7 +23,7 @@ from .mcp.servers import Server, servers_of
 from .mcp.state import UNKNOWN, Known
 from .models import ToolCallRecord
 from .policy import judging
-from .policy.failures import PolicyError
+from .policy.judging import InForce
 from .tool import Tool
 from .toolbox import tools_of
 from .toolsets import breaker_name
@@ -60,21 +60,12 @@ class ServerState:
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyState:
-    """``problem`` is why it gives no answer, which denies every call; ``policy`` is empty then."""
-
-    engine: str
-    policy: str
-    problem: str
-
-
-@dataclass(frozen=True, slots=True)
 class Overview:
     """``problem``: what is not known, and why. Without Valkey the tools of MCP servers are not known."""
 
     tools: Sequence[ToolState]
     servers: Sequence[ServerState]
-    policy: PolicyState
+    policy: InForce
     problem: str = ""
 
 
@@ -114,21 +105,13 @@ def calls_by_tool(*, since: datetime) -> dict[str, Calls]:
     return {row["tool"]: Calls(row["ended"], row["failed"], row["ended"] - row["ran"]) for row in counted}
 
 
-async def _asked(tenant_id: UUID) -> tuple[list[Server], PolicyState, Mapping[str, Tool], str]:
-    policy = asyncio.create_task(_policy())
+async def _asked(tenant_id: UUID) -> tuple[list[Server], InForce, Mapping[str, Tool], str]:
+    policy = asyncio.create_task(judging.in_force())
     servers = await servers_of(tenant_id)
     try:
         return servers, await policy, await tools_of(tenant_id), ""
     except valkey.ERRORS as error:
         return servers, await policy, registry.built_in(), _without_valkey(error)
-
-
-async def _policy() -> PolicyState:
-    engine = judging.engine_name()
-    try:
-        return PolicyState(engine, await judging.policy_of(), "")
-    except PolicyError as error:
-        return PolicyState(engine, "", str(error))
 
 
 def _breakers(tenant_id: UUID, tools: Mapping[str, Tool], servers: Sequence[Server]) -> dict[str, str]:

@@ -8,6 +8,9 @@ from datetime import datetime
 import uuid_utils.compat
 from django.db import models
 
+_LAST_MILLISECOND = (1 << 48) - 1
+_WRITTEN_WITHIN = 300_000  # milliseconds
+
 
 def uuid7() -> uuid.UUID:
     """A new UUIDv7 (RFC 9562): sorts by the millisecond in which it was made."""
@@ -15,9 +18,31 @@ def uuid7() -> uuid.UUID:
 
 
 def first_id(moment: datetime) -> uuid.UUID:
-    """The least UUIDv7 of a millisecond: rows that were made from then on have greater ids, or this one."""
+    """The least UUIDv7 of a millisecond: rows that were made from then on have greater ids, or this one.
+
+    Moments that no UUIDv7 can tell give the first or the last one that it can.
+    """
+    return _first_of(int(moment.timestamp() * 1000))
+
+
+def _first_of(milliseconds: int) -> uuid.UUID:
     version, variant = 0x7 << 76, 0x2 << 62
-    return uuid.UUID(int=int(moment.timestamp() * 1000) << 80 | version | variant)
+    return uuid.UUID(int=min(max(milliseconds, 0), _LAST_MILLISECOND) << 80 | version | variant)
+
+
+def made_between(since: datetime | None, until: datetime | None) -> models.Q:
+    """Rows that were made from ``since`` on and before ``until``, for an index that ends with ``id``.
+
+    A row has its id a little before it is written, which ``created_at`` tells.
+    """
+    within = models.Q()
+    if since is not None:
+        earliest = int(since.timestamp() * 1000) - _WRITTEN_WITHIN
+        within &= models.Q(created_at__gte=since, id__gte=_first_of(earliest))
+    if until is not None:
+        latest = int(until.timestamp() * 1000) + 1
+        within &= models.Q(created_at__lt=until, id__lt=_first_of(latest))
+    return within
 
 
 def storable(text: str) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from .child import Evaluator
@@ -27,10 +28,13 @@ class Answer:
 class Engine(Protocol):
     """Evaluates a rule for an input, given as JSON text. ``name`` is for metrics, logs and health.
 
+    ``loaded_at``: when this process read the policy; None where it reads none.
+
     Raises ``PolicyError``, and nothing else, where there is no answer.
     """
 
     name: str
+    loaded_at: datetime | None
 
     async def evaluate(self, rule: str, text: str) -> Answer: ...
 
@@ -46,6 +50,7 @@ class EmbeddedEngine:
     name = "regopy"
 
     def __init__(self, sources: Sources, *, seconds: float) -> None:
+        self.loaded_at: datetime | None = datetime.now(UTC)
         self._digest = sources.digest
         self._seconds = seconds
         self._evaluator = Evaluator(sources.modules, [DECISION, APPROVAL])

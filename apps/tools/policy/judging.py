@@ -5,10 +5,12 @@ Whatever keeps the policy from an answer that can be used is a denial, and its r
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -86,6 +88,47 @@ async def policy_of(engine: Engine | None = None) -> str:
     answer = await _ask(engine, DECISION, _probing())
     answers.decision(answer.value)
     return answer.policy
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """The policy that this process decides by. ``policy`` is empty where it gives no answer, which denies
+    every call; ``reason`` and ``detail`` say why then, to whoever calls and to the operator.
+
+    ``loaded_at`` and ``on_disk`` (the digest of the files as they are now; None: they cannot be read) are of
+    an engine that reads files, and None of others.
+    """
+
+    engine: str
+    policy: str
+    reason: str = ""
+    detail: str = ""
+    loaded_at: datetime | None = None
+    on_disk: str | None = None
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the files have changed since this process read them: a restart takes them."""
+        return self.on_disk is not None and bool(self.policy) and self.on_disk != self.policy
+
+
+async def in_force() -> InForce:
+    """Asks the engine. Never raises."""
+    policy, reason, detail, loaded_at = "", "", "", None
+    try:
+        policy = await policy_of()
+        loaded_at = _ours().loaded_at
+    except PolicyError as error:
+        reason, detail = error.reason, str(error)
+    on_disk = None if settings.OPA_URL else await asyncio.to_thread(_on_disk)
+    return InForce(engine_name(), policy, reason, detail, loaded_at, on_disk)
+
+
+def _on_disk() -> str | None:
+    try:
+        return sources.read(settings.POLICY_DIR).digest
+    except PolicyError:
+        return None
 
 
 def _probing() -> dict[str, Any]:

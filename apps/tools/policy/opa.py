@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import datetime
 from typing import Any
 
 import aiohttp
@@ -25,6 +26,7 @@ class OpaEngine:
     """
 
     name = "opa"
+    loaded_at: datetime | None = None
 
     def __init__(self, url: str, *, seconds: float) -> None:
         self._url = url
