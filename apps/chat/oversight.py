@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, Q
+from django.apps import apps
+from django.db.models import Exists, OuterRef, Q, Subquery
 from django.utils import timezone
 
 from somaagent.agent.messages import Usage
@@ -52,17 +53,20 @@ def turns_of_everybody(
 
     ``agent`` is a slug; ``until`` is not in it.
     """
-    turns = Turn.objects.select_related("user", "session__agent").annotate(waits=_waits_for_another())
-    given: dict[str, Any] = {
-        "state": state,
-        "session__agent__slug": agent,
-        "user_id": user_id,
-        "session_id": session_id,
-    }
+    # Not by a join: with one, all of a tenant's turns may be sorted to find the newest.
+    turns = Turn.objects.prefetch_related("user", "session__agent").annotate(waits=_waits_for_another())
+    given: dict[str, Any] = {"state": state, "user_id": user_id, "session_id": session_id}
+    if agent is not None:
+        turns = turns.alias(agent_slug=_agent_slug()).filter(agent_slug=agent)
     turns = turns.filter(**{name: value for name, value in given.items() if value is not None})
     turns = turns.filter(made_between(since, until))
     # What somebody asked for may be long, and is nobody else's to read.
     return (only_stuck(turns) if stuck else turns).defer("request", "begun").order_by("-id")
+
+
+def _agent_slug() -> Subquery:
+    session = apps.get_model("agent_sessions", "Session").objects.filter(id=OuterRef("session_id"))
+    return Subquery(session.values("agent__slug")[:1])
 
 
 def only_stuck(turns: QuerySet[Turn]) -> QuerySet[Turn]:

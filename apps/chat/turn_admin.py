@@ -105,7 +105,7 @@ class TurnAdmin(ReadOnlyAdmin):
         "created_at",
     )
     list_filter = (StuckFilter, "state", "error_code")
-    list_select_related = ("user", "session")
+    list_select_related = ()
     search_fields = ("id__exact", "session__title", "user__username", "error_code", "error_message")
     date_hierarchy = "created_at"
     actions = ("cancel_turns", "retry_turns", "hand_over_turns")

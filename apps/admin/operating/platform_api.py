@@ -39,6 +39,10 @@ class ServicesOut(Schema):
     services: list[ServiceOut] = Field(description="Those in trouble first.")
 
 
+class SettingFilter(Schema):
+    q: Text = Field("", max_length=200, description="Words that a setting has, all of them.")
+
+
 class SettingOut(Schema):
     name: str
     section: str
@@ -86,9 +90,7 @@ def read_services(request: HttpRequest) -> Any:
 @router.get(
     "/settings", response={200: SettingsOut, **PROBLEMS, **AWAY}, summary="Every setting, with its source"
 )
-def read_settings(
-    request: HttpRequest, q: Annotated[Text, Query(max_length=200, description="Words that it has.")] = ""
-) -> Any:
+def read_settings(request: HttpRequest, wanted: Query[SettingFilter]) -> Any:
     """For operators of the platform: what this process of the gateway was started with, without secrets."""
     require_operator(actor_of(request), SEES_PLATFORM)
-    return {"items": [dict(fact) for fact in settings_in_force(words=q)]}
+    return {"items": [dict(fact) for fact in settings_in_force(words=wanted.q)]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
-from apps.chat import pages, transcript
+from apps.chat import oversight, pages, transcript
 from apps.chat.models import Turn, TurnState
 from apps.chat.selectors import turn_page
 from apps.sessions import services as sessions
@@ -25,7 +26,7 @@ from apps.sessions.selectors import message_page, session_page
 from somaagent.tenancy.models import Tenant
 from somaagent.tenancy.scope import tenant_scope
 from somaagent.tenancy.scripts import Script, performed
-from somaagent.web.pagination import PAGE_SIZE, PageQuery, Part
+from somaagent.web.pagination import PAGE_SIZE, PageQuery, Part, page_of
 from tests.factories import Organisation, organisation, user_of
 from tests.stack import RunningStack
 
@@ -178,6 +179,16 @@ def lists(read: Callable[..., Script[Part[Any]]], **wish: object) -> Visit:
     return visit
 
 
+def oversees(found: int, **wish: Any) -> Visit:
+    """A manager asks for everybody's turns: ``found`` of them on the page."""
+
+    def visit(who: Organisation) -> None:
+        page = page_of(oversight.turns_of_everybody(**wish), PageQuery())
+        assert len(page["items"]) == found  # type: ignore[arg-type]  # a list
+
+    return visit
+
+
 def _request(who: Organisation, path: str) -> HttpRequest:
     """The owner's, as the middleware hands it on."""
     request = RequestFactory().get(path)
@@ -220,6 +231,25 @@ def test_the_lists_of_turns(acme, neighbour, talk):
             (neighbour, lists(turn_page, session_id=few)),
             (acme, lists(turn_page, session_id=many)),
         )
+
+
+def test_the_lists_of_everybodys_turns(acme, neighbour, talk):
+    """Of all, of those in a state that few or most are in, of those that are stuck."""
+    long_ago, soon = timezone.now() - timedelta(days=1), timezone.now() + timedelta(hours=1)
+    for found, wish in (
+        (PAGE_SIZE, {}),
+        (PAGE_SIZE, {"state": "completed"}),
+        (0, {"state": "failed"}),
+        (PAGE_SIZE, {"agent": "assistant"}),
+        (PAGE_SIZE, {"since": long_ago, "until": soon}),
+        (0, {"until": long_ago}),
+        (0, {"stuck": True}),
+    ):
+        visit = oversees(found, **wish)
+        compare((neighbour, visit), (acme, visit))
+    for who, session in ((acme, talk.long), (acme, talk.short)):
+        visit = oversees(PAGE_SIZE, session_id=session.id, user_id=who.owner.user_id)
+        compare((who, visit), (who, visit))
 
 
 @pytest.mark.parametrize("archived", [False, True])

@@ -20,6 +20,8 @@ from apps.chat.responses.schemas import ResponseIn
 from apps.chat.responses.services import response_submit
 from apps.chat.webhooks.models import WebhookDelivery
 from apps.sessions import services as sessions
+from apps.tools.mcp.models import McpServer
+from apps.tools.models import ToolCallRecord
 from somaagent.agent.messages import Usage
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.models import Membership
@@ -85,6 +87,8 @@ def town() -> Town:
         "schedule": _schedule(member),
         "API key": member.made("/api/v1/api-keys", {"name": "another"})["id"],
         "member": _colleague(acme),
+        "call of a tool": str(_called(acme, finished)),
+        "MCP server": str(_server(acme)),
         "invitation": member.made("/api/v1/invitations", {"role": "viewer"})["id"],
     }
     return Town(acme, other, member, outsider, ids, running)
@@ -127,6 +131,27 @@ def _finish(turn: Turn) -> None:
     with tenant_scope(turn.tenant_id):
         outcome = Outcome(TurnState.COMPLETED, "Paris.", Usage(5, 0, 2, 0), last_event=4)
         performed(hosting.turn_finish(work=taken(turn), outcome=outcome))
+
+
+def _called(acme: Organisation, turn: Turn) -> UUID:
+    """A call of a tool on record."""
+    with tenant_scope(acme.tenant.id):
+        return ToolCallRecord.objects.create(
+            tenant=acme.tenant,
+            user_id=acme.owner.user_id,
+            turn_id=turn.id,
+            call_id="call-1",
+            tool="calculator",
+            arguments={},
+            outcome="ok",
+        ).id
+
+
+def _server(acme: Organisation) -> UUID:
+    with tenant_scope(acme.tenant.id):
+        return McpServer.objects.create(
+            tenant=acme.tenant, slug="post", name="Post", url="https://mcp.example.org/mcp"
+        ).id
 
 
 def _conversation(member: Program) -> str:
