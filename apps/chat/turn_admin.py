@@ -249,10 +249,13 @@ def _each(request: HttpRequest, deed: Deed, by: Who, turn_ids: Sequence[UUID]) -
     for turn_id in turn_ids:
         try:
             with transaction.atomic():
-                deed.act(by=by, turn_id=turn_id)
+                turn = deed.act(by=by, turn_id=turn_id)
         except SomaError as error:
             messages.error(request, f"{turn_id}: {error.message}")
-        else:
-            done += 1
+            continue
+        if deed is CANCEL and turn.cancel_requested_at is None:
+            messages.warning(request, f"{turn_id}: It was over already.")
+            continue
+        done += 1
     if done:
         messages.success(request, f"{deed.done}: {done}.")

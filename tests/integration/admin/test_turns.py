@@ -112,6 +112,14 @@ def test_a_stuck_turn_is_cancelled_once_it_is_confirmed(acme, operator, ada):
     assert (entry.via, entry.user_id, entry.target_id) == ("admin", acme.owner.user_id, str(turn.id))
 
 
+def test_what_is_over_already_is_told(acme, operator, ada):
+    turn = asked(ada)
+    with tenant_scope(acme.tenant.id):
+        Turn.objects.filter(id=turn.id).update(state=TurnState.COMPLETED)
+    assert told(does(operator, "cancel_turns", turn, confirmed="yes")) == [f"{turn.id}: It was over already."]
+    assert entries(acme, "turn.cancelled") == []
+
+
 def test_a_turns_own_page_asks_too(operator, ada):
     turn = silent(ada)
     shown = page(operator.get(reverse("admin:chat_turn_change", args=[turn.id])))
