@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.http import HttpRequest
 from ninja import Query, Router, Schema
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from somaagent.problems import PROBLEMS
 from somaagent.tenancy.audit import selectors
@@ -16,7 +16,7 @@ from somaagent.tenancy.audit.models import AuditEntry
 from somaagent.web.pagination import Page, PageQuery, page_of
 from somaagent.web.request import actor_of
 from somaagent.web.security import in_tenant_of_actor
-from somaagent.web.text import Text
+from somaagent.web.text import Moment, Text
 
 router = Router(tags=["audit"])
 router.add_decorator(in_tenant_of_actor)
@@ -31,8 +31,8 @@ class AuditFilter(Schema):
     user_id: UUID | None = Field(None, description="Who did it.")
     target_type: Text | None = Field(None, max_length=64)
     target_id: Text | None = Field(None, max_length=64)
-    since: AwareDatetime | None = Field(None, description="From this moment on.")
-    until: AwareDatetime | None = Field(None, description="Before this moment.")
+    since: Moment | None = Field(None, description="From this moment on.")
+    until: Moment | None = Field(None, description="Before this moment.")
 
 
 class AuditEntryOut(Schema):

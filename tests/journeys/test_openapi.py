@@ -57,7 +57,8 @@ def test_generated_requests_find_nothing_undocumented(gateway: Gateway):
 
 
 def test_nor_do_those_of_an_operator_who_only_looks(gateway: Gateway):
-    fuzz(gateway, operators_key(gateway), "--include-path-regex=^/api/v1/admin/", "--include-method=GET")
+    unsafe = [f"--exclude-method={method}" for method in ("POST", "PUT", "PATCH", "DELETE")]
+    fuzz(gateway, operators_key(gateway), "--include-path-regex=^/api/v1/admin/", *unsafe)
 
 
 def operators_key(gateway: Gateway) -> str:
@@ -68,7 +69,6 @@ def operators_key(gateway: Gateway) -> str:
 
         actor = actor_by_user(User.objects.get(username=gateway.operator.name).id)
         assert actor is not None
-        User.objects.filter(id=actor.user_id).update(is_superuser=True)
         return key_of(actor, scopes=["read", "write", "operate"])
 
     found: str = gateway.in_database(made)

@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from ninja import Schema
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from apps.tools import selectors
 from apps.tools.mcp.overseeing import Overseen, token_of
 from apps.tools.policy.judging import InForce
-from somaagent.web.text import Text
+from somaagent.web.text import Moment, Text
 
 Effect = Literal["allow", "deny", "require_approval"]
 Outcome = Literal["ok", "failed", "timed_out", "refused", "denied", "expired", "cancelled", "cut_short"]
@@ -28,8 +28,8 @@ class ToolCallFilter(Schema):
     decision: Effect | None = Field(None, description="What the policy's last decision on it was.")
     user_id: UUID | None = Field(None, description="On whose behalf.")
     turn_id: UUID | None = None
-    since: AwareDatetime | None = Field(None, description="Ended from this moment on.")
-    until: AwareDatetime | None = Field(None, description="Ended before this moment.")
+    since: Moment | None = Field(None, description="Ended from this moment on.")
+    until: Moment | None = Field(None, description="Ended before this moment.")
 
 
 class DecisionOut(Schema):

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from ninja import Schema
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from apps.chat.oversight import StepInShort, calls_in_short, steps_in_short, stuck_because
 from apps.chat.schemas import TurnError, UsageOut
 from somaagent.agent.messages import decimal_text
-from somaagent.web.text import Slug
+from somaagent.web.text import Moment, Slug
 
 State = Literal["queued", "running", "awaiting_approval", "completed", "failed", "cancelled"]
 
@@ -24,8 +24,8 @@ class TurnFilter(Schema):
     agent: Slug | None = Field(None, description="The agent's slug.")
     user_id: UUID | None = Field(None, description="Whose turns.")
     session_id: UUID | None = None
-    since: AwareDatetime | None = Field(None, description="Submitted from this moment on.")
-    until: AwareDatetime | None = Field(None, description="Submitted before this moment.")
+    since: Moment | None = Field(None, description="Submitted from this moment on.")
+    until: Moment | None = Field(None, description="Submitted before this moment.")
     stuck: bool = Field(
         False,
         description="True: only turns that nobody works at: their lease ran out, or no host took them.",

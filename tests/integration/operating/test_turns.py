@@ -156,12 +156,20 @@ def test_turns_are_found_by_what_they_are(acme, admin, ada):
         ({"since": f"{now(second).created_at:%Y-%m-%dT%H:%M:%S.%fZ}"}, every[:2]),
         ({"until": f"{now(second).created_at:%Y-%m-%dT%H:%M:%S.%fZ}"}, every[2:]),
         ({"until": "0001-01-01T00:00:00Z"}, []),
+        ({"since": "2411-08-03T18:09:25-23:31"}, []),
         ({"stuck": "true"}, []),
     ):
         assert listed(admin, **wanted) == found, wanted
     page = admin.call("GET", f"{TURNS}?limit=2").json()
     assert listed(admin, limit="2", cursor=page["next"]) == every[2:]
-    for wrong in ("state=lost", "since=yesterday", "user_id=ada", "cursor=1"):
+    for wrong in (
+        "state=lost",
+        "since=yesterday",
+        "since=0.5",
+        "since=0001-01-01T00:00:00%2B12:00",
+        "user_id=ada",
+        "cursor=1",
+    ):
         assert admin.call("GET", f"{TURNS}?{wrong}").status_code == 422
 
 
