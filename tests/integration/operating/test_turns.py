@@ -193,6 +193,7 @@ def test_a_running_turn_is_asked_to_stop_and_the_audit_says_by_whom(acme, admin,
     assert answer.json()["state"] == "running"
     assert answer.json()["cancel_requested_at"] is not None
     (entry,) = audited(acme, "turn.cancelled")
+    assert entry.user_id is not None
     assert User.objects.get(id=entry.user_id).username.startswith("grace")
     assert (entry.via, entry.target_id) == ("api_key", str(turn.id))
     assert entry.facts["user_id"] == str(ada.user_id)
