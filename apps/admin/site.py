@@ -5,17 +5,19 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
 from csp.decorators import csp_replace
 from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.templatetags.static import static
 from django.urls import path, reverse
+from django.utils import timezone
 from unfold.sites import UnfoldAdminSite
 
 from apps.accounts.places import password_change_url
@@ -26,6 +28,8 @@ from somaagent.web.authentication import SECOND_FACTOR_MISSING
 from .operating.pages import PlatformPages
 from .selectors import dashboard
 from .tools import tools_page
+from .usage import usage_csv, usage_page
+from .usage_form import EACH, UsageForm, ranges
 
 View = Callable[..., HttpResponseBase]
 # The page's accent, in the shades that Unfold asks for: the hue stays, lightness goes from 97 % to 25 %.
@@ -36,10 +40,11 @@ PRIMARY = {
 }
 
 SEES_TOOLS = "tools.view_toolcallrecord"
+SEES_USAGE = "tenancy.view_usagerecord"
 
 
 class OperatorsSite(UnfoldAdminSite):  # type: ignore[misc]  # Unfold has no types
-    """Unfold's site with changes: who gets in, what they see, the first page, and a page of tools."""
+    """Unfold's site with changes: who gets in, what they see, the first page, pages of tools and usage."""
 
     index_title = "Overview"
     index_template = "platform_admin/index.html"
@@ -76,17 +81,27 @@ class OperatorsSite(UnfoldAdminSite):  # type: ignore[misc]  # Unfold has no typ
         }
 
     def get_urls(self) -> list[Any]:
-        tools = path("tools/overview/", self.admin_view(self.tools), name="tools")
-        return [tools, *PlatformPages(self).urls(), *super().get_urls()]
+        return [
+            path("tools/overview/", self.admin_view(self.tools), name="tools"),
+            path("usage/", self.admin_view(self.usage), name="usage"),
+            path("usage/usage.csv", self.admin_view(self.usage_csv), name="usage_csv"),
+            *PlatformPages(self).urls(),
+            *super().get_urls(),
+        ]
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[dict[str, Any]]:
-        """With the page of tools first among the lists of the record, and the pages of the platform last."""
+        """With the pages of tools and of usage first among their lists, and the pages of the platform last."""
         found: list[dict[str, Any]] = super().get_app_list(request, app_label)
+        pages = {
+            "tools": (SEES_TOOLS, _entry("Tools and policy", "Overview", reverse("admin:tools"))),
+            "tenancy": (SEES_USAGE, _entry("Usage", "Usage", reverse("admin:usage"))),
+        }
         for app in found:
-            if app["app_label"] == "tools" and request.user.has_perm(SEES_TOOLS):
-                app["models"].insert(0, _entry("Tools and policy", "Overview", reverse("admin:tools")))
-        pages = PlatformPages(self).links(request) if app_label is None else []
-        return [*found, _platform(pages)] if pages else found
+            permission, entry = pages.get(app["app_label"], ("", {}))
+            if entry and request.user.has_perm(permission):
+                app["models"].insert(0, entry)
+        platform = PlatformPages(self).links(request) if app_label is None else []
+        return [*found, _platform(platform)] if platform else found
 
     def tools(self, request: HttpRequest) -> TemplateResponse:
         """All tools of the operator's tenant, its MCP servers, and the policy."""
@@ -97,8 +112,31 @@ class OperatorsSite(UnfoldAdminSite):  # type: ignore[misc]  # Unfold has no typ
         context = {**self.each_context(request), "title": "Tools and policy", "page": shown}
         return TemplateResponse(request, "platform_admin/tools.html", context)
 
+    def usage(self, request: HttpRequest) -> TemplateResponse:
+        """Charts and a table of what the operator's tenant used in the days that are asked for."""
+        form = _usage_form(request)
+        context = {
+            **self.each_context(request),
+            "title": "Usage",
+            "page": usage_page(form) if form else None,
+            "form": form,
+            "each": dict(EACH)[form.cleaned_data["each"]] if form and form.is_valid() else "",
+            "ranges": [(name, urlencode(query)) for name, query in ranges(timezone.now().date())],
+        }
+        return TemplateResponse(request, "platform_admin/usage.html", context)
+
+    def usage_csv(self, request: HttpRequest) -> HttpResponseBase:
+        """The same for a spreadsheet. What is wrong with the days, the page says."""
+        form = _usage_form(request)
+        text = usage_csv(form) if form else None
+        if text is None:
+            return redirect(f"{reverse('admin:usage')}?{request.GET.urlencode()}")
+        response = HttpResponse(text, content_type="text/csv; charset=utf-8")
+        response["Content-Disposition"] = 'attachment; filename="usage.csv"'
+        return response
+
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
-        shown = dashboard() if _actor_of(request) else None
+        shown = dashboard(may=request.user.has_perm) if _actor_of(request) else None
         response: TemplateResponse = super().index(request, {**(extra_context or {}), "dashboard": shown})
         return response
 
@@ -108,6 +146,13 @@ def _platform(pages: list[tuple[str, str]]) -> dict[str, Any]:
     entries = [_entry(name, name, url) for name, url in pages]
     shown = {"name": "Platform", "app_label": "platform_admin", "app_url": pages[0][1]}
     return {**shown, "has_module_perms": True, "models": entries}
+
+
+def _usage_form(request: HttpRequest) -> UsageForm | None:
+    """What is asked. None for an operator without a membership, who has no tenant to ask about."""
+    if not request.user.has_perm(SEES_USAGE):
+        raise PermissionDenied
+    return UsageForm(request.GET) if _actor_of(request) else None
 
 
 def _entry(name: str, object_name: str, url: str) -> dict[str, Any]:

@@ -52,6 +52,11 @@ class Turn(TenantOwned, IdempotentCreate):
     say how far each is. While some of them wait for approval and none runs, nobody has the turn.
     """
 
+    # Found by ``turn_newest``: beside an index of the tenant alone, plans would take that one and read all of
+    # a tenant's past.
+    tenant = models.ForeignKey(
+        "tenancy.Tenant", on_delete=models.CASCADE, editable=False, related_name="+", db_index=False
+    )
     session = models.ForeignKey("agent_sessions.Session", on_delete=models.CASCADE, related_name="turns")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     api_key_id = models.UUIDField(null=True, editable=False, help_text="The key that submitted it, if one.")
@@ -89,6 +94,7 @@ class Turn(TenantOwned, IdempotentCreate):
     class Meta:
         ordering: ClassVar = ["-id"]
         indexes: ClassVar = [
+            models.Index(fields=["tenant", "-id"], name="turn_newest"),
             models.Index(fields=["session", "-id"], name="turn_of_session"),
             models.Index(fields=["tenant", "user", "-id"], name="turn_of_user"),
             models.Index(fields=["tenant", "-id"], name="turn_newest"),

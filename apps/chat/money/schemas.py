@@ -16,10 +16,11 @@ from pydantic import BeforeValidator, ConfigDict, Field
 
 from somaagent.agent.messages import decimal_text
 
-Group = Literal["day", "month", "user", "agent", "profile"]
+Group = Literal["day", "month", "user", "agent", "profile", "key"]
 COLUMNS = (
-    "day", "month", "user_id", "user", "agent", "profile", "steps", "steps_without_cost", "steps_estimated",
-    "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "cost",
+    "day", "month", "user_id", "user", "agent", "profile", "api_key_id", "api_key", "steps",
+    "steps_without_cost", "steps_estimated", "input_tokens", "cached_tokens", "output_tokens",
+    "reasoning_tokens", "cost",
 )  # fmt: skip
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 # With these a spreadsheet begins a formula.
@@ -65,6 +66,8 @@ class UsageRow(Schema):
     user: str | None = None
     agent: str | None = None
     profile: str | None = None
+    api_key_id: Annotated[UUID | None, Field(description="Null: used in a browser, or by a schedule.")] = None
+    api_key: Annotated[str | None, Field(description="The key's name and first characters.")] = None
     steps: int
     steps_without_cost: int
     steps_estimated: int

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.contrib.auth import get_user_model
+from django.db.models import OuterRef, QuerySet, Subquery
 
 from somaagent.errors import Kind, SomaError
 from somaagent.tenancy.actor import Actor
@@ -46,3 +47,9 @@ def entry_list(
         "created_at__lt": until,
     }
     return entries.filter(**{name: value for name, value in given.items() if value is not None})
+
+
+def entries_newest(*, most: int) -> QuerySet[AuditEntry]:
+    """The tenant's last entries, with ``user_name``: none of who is gone, or was not signed in."""
+    names = get_user_model().objects.filter(pk=OuterRef("user_id")).values("username")[:1]
+    return AuditEntry.objects.annotate(user_name=Subquery(names)).order_by("-id")[:most]

@@ -23,8 +23,14 @@ class Lag:
 
 def lag_of(row: tuple[Any, ...]) -> Lag:
     """Out of the row of ``LAG``; tells the metrics."""
+    lag = lag_read(row)
+    metrics.OUTBOX_WAITING.set(lag.waiting)
+    metrics.OUTBOX_LAG_SECONDS.set(lag.seconds)
+    return lag
+
+
+def lag_read(row: tuple[Any, ...]) -> Lag:
+    """Out of the row of ``LAG``, and nothing else."""
     waiting, oldest = row
     seconds = max(0.0, (datetime.now(UTC) - oldest).total_seconds()) if oldest is not None else 0.0
-    metrics.OUTBOX_WAITING.set(waiting)
-    metrics.OUTBOX_LAG_SECONDS.set(seconds)
     return Lag(waiting, seconds)

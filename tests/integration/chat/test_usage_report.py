@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -17,7 +17,7 @@ from somaagent.tenancy.fields import first_id, uuid7
 from somaagent.tenancy.ledger.models import UsageRecord
 from somaagent.tenancy.models import Role, User
 from somaagent.tenancy.scope import tenant_scope
-from tests.factories import Organisation, key_of, organisation, person
+from tests.factories import Organisation, key_of, keyed, organisation, person
 
 pytestmark = pytest.mark.django_db
 
@@ -111,3 +111,20 @@ def test_what_cannot_be_told_is_said(acme, query):
 )
 def test_days_at_the_ends_of_the_calendar_have_nothing(acme, query):
     assert items(acme.owner, query) == []
+
+
+def test_what_keys_used_is_told_apart_and_what_came_without_one(acme):
+    robot = keyed(acme.owner)
+    now = datetime.now(UTC)
+    used(acme.owner, now, api_key_id=robot.key_id, cached_tokens=60, reasoning_tokens=4)
+    used(acme.owner, now - timedelta(milliseconds=1), input_tokens=7)
+    by_key = items(acme.owner, "by=key")
+    with_key = next(row for row in by_key if "api_key_id" in row)
+    without = next(row for row in by_key if "api_key_id" not in row)
+    assert with_key["api_key_id"] == str(robot.key_id)
+    assert with_key["api_key"].startswith("test (sa_")
+    assert (with_key["input_tokens"], with_key["cached_tokens"]) == (100, 60)
+    assert (with_key["output_tokens"], with_key["reasoning_tokens"]) == (10, 4)
+    assert without["input_tokens"] == 7
+    [row, _] = csv.DictReader(io.StringIO(got(acme.owner, "/api/v1/usage.csv?by=key").content.decode()))
+    assert {row["api_key"], row["api_key_id"]} <= {with_key["api_key"], with_key["api_key_id"], ""}

@@ -1,0 +1,88 @@
+"""Figures of a tenant's turns for its operators. All run inside the tenant's scope."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db.models import Count, QuerySet
+
+from somaagent.tenancy.fields import first_id
+from somaagent.tenancy.scripts import performed, rows_of
+
+from . import statements
+from .models import OPEN_STATES, Call, CallState, Turn, TurnState
+
+# The worker looks for such turns every few seconds: what waits for longer is not seen to.
+STUCK_AFTER = timedelta(seconds=60)
+# Ids are made a moment before their rows.
+_MOMENT = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How many turns failed with an error code."""
+
+    code: str
+    turns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """Turns that began in a stretch of time: by state, and those that failed by reason, most first."""
+
+    states: dict[str, int]
+    failures: list[Failure]
+
+    @property
+    def turns(self) -> int:
+        return sum(self.states.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Turns that are not over, whenever they began. ``stuck``: see ``turns_stuck``."""
+
+    states: dict[str, int]
+    stuck: list[UUID]
+
+
+def turns_since(moment: datetime) -> Recent:
+    rows = Turn.objects.filter(id__gte=first_id(moment - _MOMENT), created_at__gte=moment)
+    found = rows.values_list("state", "error_code").annotate(turns=Count("pk")).order_by()
+    states = dict.fromkeys(TurnState.values, 0)
+    failures: dict[str, int] = {}
+    for state, code, turns in found:
+        states[state] += turns
+        if state == TurnState.FAILED:
+            failures[code] = failures.get(code, 0) + turns
+    most_first = sorted(failures.items(), key=lambda one: (-one[1], one[0]))
+    return Recent(states, [Failure(code, turns) for code, turns in most_first])
+
+
+def turns_open(*, now: datetime) -> Open:
+    found = Turn.objects.filter(state__in=OPEN_STATES).values_list("state").annotate(turns=Count("pk"))
+    states = {state.value: 0 for state in OPEN_STATES} | dict(found.order_by())
+    return Open(states, turns_stuck(now=now))
+
+
+def turns_stuck(*, now: datetime) -> list[UUID]:
+    """Turns whose host is gone, or that no host takes though nothing is before them, for over a minute."""
+    since = now - STUCK_AFTER
+    hostless = Turn.objects.filter(state=TurnState.RUNNING, lease_expires_at__lt=since)
+    found = set(hostless.values_list("id", flat=True))
+    left = performed(rows_of(statements.left(since)))
+    return sorted(found | {turn_id for (turn_id,) in left})
+
+
+def turns_exist() -> bool:
+    return Turn.objects.exists()
+
+
+def calls_waiting() -> QuerySet[Call]:
+    """The calls of all turns that wait for somebody's approval, oldest first."""
+    waiting = Call.objects.filter(
+        state=CallState.AWAITING, answer="", turn__state=TurnState.AWAITING_APPROVAL
+    )
+    return waiting.order_by("id")
