@@ -1,4 +1,4 @@
-"""What the stories of the admin's figures are told with: steps in the ledger, and turns, at chosen moments."""
+"""What stories of the admin's figures are told with: steps in the ledger, and turns, at chosen moments."""
 
 from __future__ import annotations
 
