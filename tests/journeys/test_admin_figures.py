@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, expect
 from tests.journeys.gateway import FIRST, Gateway
 from tests.journeys.page import Visitor, visiting
 
-TOLD = re.compile(r"^(?P<of>Tokens|Cost), .+ in all, most .+\.$")
+TOLD = re.compile(r"^(Tokens|Cost), .+ in all, most .+\.$")
 
 
 @pytest.fixture

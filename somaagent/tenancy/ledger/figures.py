@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -20,6 +20,12 @@ from .models import UsageRecord
 from .selectors import records_between
 
 TOKENS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
+_SUMS = {
+    "steps": Count("pk"),
+    "unpriced": Count("pk", filter=Q(cost__isnull=True)),
+    "used_cost": Sum("cost"),
+    **{f"used_{name}": Sum(name) for name in TOKENS},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +77,20 @@ class Spender:
 
 def spending(*, now: datetime, days: int) -> Spending:
     """Today and this month (UTC) beside the periods before, and the last so many days."""
-    today = now.astimezone(UTC).date()
-    month, before = today.replace(day=1), (today.replace(day=1) - timedelta(days=1)).replace(day=1)
+    today, clock = now.astimezone(UTC).date(), now.astimezone(UTC).time()
+    month = today.replace(day=1)
+    before = (month - timedelta(days=1)).replace(day=1)
     oldest = today - timedelta(days=days - 1)
-    whole, until = _by_day(min(before, oldest), now)
-    yesterday, nothing = today - timedelta(days=1), Used()
+    used = _by_day(min(before, oldest), today)
     # The 31st has no counterpart in a month of 30 days: that month is compared whole.
     same = before + timedelta(days=today.day - 1)
+    earlier = _sum(used, before, min(same, month))
     if same < month:
-        earlier = _sum(whole, before, same) + until.get(same, nothing)
-    else:
-        earlier = _sum(whole, before, month)
+        earlier += _until(same, clock)
     return Spending(
-        today=Compared(whole.get(today, nothing), until.get(yesterday, nothing)),
-        month=Compared(_sum(whole, month, today + timedelta(days=1)), earlier),
-        days=[(day, whole.get(day, nothing)) for day in (oldest + timedelta(days=n) for n in range(days))],
+        today=Compared(used.get(today, Used()), _until(today - timedelta(days=1), clock)),
+        month=Compared(_sum(used, month, today + timedelta(days=1)), earlier),
+        days=[(day, used.get(day, Used())) for day in (oldest + timedelta(days=n) for n in range(days))],
     )
 
 
@@ -102,39 +107,25 @@ def top_users(*, since: date, until: date, most: int) -> list[Spender]:
 
 
 def _top(rows: QuerySet[UsageRecord], column: str, most: int) -> Iterable[dict[str, Any]]:
-    grouped = rows.values(column).annotate(**_sums(Q()))
+    grouped = rows.values(column).annotate(**_SUMS, used_tokens=Sum(F("input_tokens") + F("output_tokens")))
     return list(grouped.order_by(F("used_cost").desc(nulls_last=True), "-used_tokens", column)[:most])
 
 
-def _by_day(first: date, now: datetime) -> tuple[dict[date, Used], dict[date, Used]]:
-    """What each day used: in all, and up to the time of day that it is now."""
-    clock = Q(created_at__time__lte=now.astimezone(UTC).time())
-    rows = records_between(first, now.astimezone(UTC).date()).annotate(
-        day=TruncDate("created_at", tzinfo=UTC)
-    )
-    early = {f"early_{name}": value for name, value in _sums(clock).items()}
-    found = list(rows.values("day").annotate(**_sums(Q()), **early).order_by("day"))
-    return (
-        {row["day"]: _used(row) for row in found},
-        {row["day"]: _used(row, "early_") for row in found},
-    )
+def _by_day(first: date, last: date) -> dict[date, Used]:
+    rows = records_between(first, last).annotate(day=TruncDate("created_at", tzinfo=UTC))
+    found = rows.values("day").annotate(**_SUMS).order_by("day")
+    return {row["day"]: _used(row) for row in found}
 
 
-def _sums(which: Q) -> dict[str, Any]:
-    tokens = {f"used_{name}": Sum(name, filter=which) for name in TOKENS}
-    return {
-        "steps": Count("pk", filter=which),
-        "unpriced": Count("pk", filter=which & Q(cost__isnull=True)),
-        **tokens,
-        "used_tokens": Sum(F("input_tokens") + F("output_tokens"), filter=which),
-        "used_cost": Sum("cost", filter=which),
-    }
+def _until(day: date, clock: time) -> Used:
+    """What a day had used at that time of day."""
+    until = datetime.combine(day, clock, UTC)
+    return _used(records_between(day, day).filter(created_at__lte=until).aggregate(**_SUMS))
 
 
-def _used(row: Mapping[str, Any], prefix: str = "") -> Used:
-    tokens = {name: row[f"{prefix}used_{name}"] or 0 for name in TOKENS}
-    steps, unpriced = row[f"{prefix}steps"], row[f"{prefix}unpriced"]
-    return Used(steps=steps, unpriced=unpriced, **tokens, cost=row[f"{prefix}used_cost"] or Decimal(0))
+def _used(row: Mapping[str, Any]) -> Used:
+    tokens = {name: row[f"used_{name}"] or 0 for name in TOKENS}
+    return Used(row["steps"], row["unpriced"], **tokens, cost=row["used_cost"] or Decimal(0))
 
 
 def _sum(days: dict[date, Used], first: date, before: date) -> Used:

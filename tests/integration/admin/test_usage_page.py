@@ -41,10 +41,11 @@ def november(acme: Organisation) -> None:
     """Two people, two agents, a key: in November, and one step in October."""
     robot = keyed(acme.owner)
     ada = person("ada", acme.tenant)
-    of_robot = {"agent": "clerk", "api_key_id": robot.key_id}
     steps_used(acme.owner, at(10, 31), cost=Decimal(64))
     steps_used(acme.owner, at(11, 2), 2, cost=Decimal("0.25"), cached_tokens=60, reasoning_tokens=4)
-    steps_used(acme.owner, at(11, 3), cost=Decimal("1.5"), profile="dear", **of_robot)
+    steps_used(
+        acme.owner, at(11, 3), cost=Decimal("1.5"), profile="dear", agent="clerk", api_key_id=robot.key_id
+    )
     steps_used(ada, at(11, 30), estimated=True)
 
 
