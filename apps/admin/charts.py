@@ -1,7 +1,7 @@
 """Bar charts as SVG, drawn here: no script, and the page's own colours in light, dark and print.
 
 A chart is a picture for eyes only. ``told`` says in a sentence what is to be seen, and whoever shows a chart
-shows its numbers as a table as well (ADR 27).
+shows its numbers as a table as well (ADR 28).
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ def _beginning() -> Beginning | None:
 
 def _turns(now: datetime) -> Turns:
     since = now - timedelta(hours=HOURS)
-    return Turns(since, figures.turns_since(since), figures.turns_open(now=now))
+    return Turns(since, figures.turns_since(since), figures.turns_open())
 
 
 def _approvals() -> Approvals:

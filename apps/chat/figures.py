@@ -9,13 +9,10 @@ from uuid import UUID
 from django.db.models import Count, QuerySet
 
 from somaagent.tenancy.fields import first_id
-from somaagent.tenancy.scripts import performed, rows_of
 
-from . import statements
 from .models import OPEN_STATES, Call, CallState, Turn, TurnState
+from .oversight import only_stuck
 
-# The worker looks for such turns every few seconds: what waits for longer is not seen to.
-STUCK_AFTER = timedelta(seconds=60)
 # Ids are made a moment before their rows.
 _MOMENT = timedelta(hours=1)
 
@@ -42,7 +39,7 @@ class Recent:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Turns that are not over, whenever they began. ``stuck``: see ``turns_stuck``."""
+    """Turns that are not over, whenever they began. ``stuck``: those of ``oversight.only_stuck``."""
 
     states: dict[str, int]
     stuck: list[UUID]
@@ -61,19 +58,10 @@ def turns_since(moment: datetime) -> Recent:
     return Recent(states, [Failure(code, turns) for code, turns in most_first])
 
 
-def turns_open(*, now: datetime) -> Open:
+def turns_open() -> Open:
     found = Turn.objects.filter(state__in=OPEN_STATES).values_list("state").annotate(turns=Count("pk"))
     states = {state.value: 0 for state in OPEN_STATES} | dict(found.order_by())
-    return Open(states, turns_stuck(now=now))
-
-
-def turns_stuck(*, now: datetime) -> list[UUID]:
-    """Turns whose host is gone, or that no host takes though nothing is before them, for over a minute."""
-    since = now - STUCK_AFTER
-    hostless = Turn.objects.filter(state=TurnState.RUNNING, lease_expires_at__lt=since)
-    found = set(hostless.values_list("id", flat=True))
-    left = performed(rows_of(statements.left(since)))
-    return sorted(found | {turn_id for (turn_id,) in left})
+    return Open(states, list(only_stuck(Turn.objects.all()).order_by("id").values_list("id", flat=True)))
 
 
 def turns_exist() -> bool:

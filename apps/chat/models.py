@@ -94,7 +94,6 @@ class Turn(TenantOwned, IdempotentCreate):
     class Meta:
         ordering: ClassVar = ["-id"]
         indexes: ClassVar = [
-            models.Index(fields=["tenant", "-id"], name="turn_newest"),
             models.Index(fields=["session", "-id"], name="turn_of_session"),
             models.Index(fields=["tenant", "user", "-id"], name="turn_of_user"),
             models.Index(fields=["tenant", "-id"], name="turn_newest"),

@@ -1,22 +1,17 @@
 import django.db.models.deletion
-from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
 
-# Django's own, of the foreign key alone: the new one begins with the same column.
+# Django's own, of the foreign key alone: ``turn_newest`` begins with the same column.
 PLAIN = "chat_turn_tenant_id_f7aea03f"
 
 
 class Migration(migrations.Migration):
-    # Turns are submitted while an index is made.
+    # Turns are submitted while an index goes.
     atomic = False
 
-    dependencies = [("chat", "0011_turn_key")]
+    dependencies = [("chat", "0012_turns_of_a_tenant")]
 
     operations = [
-        AddIndexConcurrently(
-            model_name="turn",
-            index=models.Index(fields=["tenant", "-id"], name="turn_newest"),
-        ),
         migrations.SeparateDatabaseAndState(
             state_operations=[
                 migrations.AlterField(
