@@ -90,7 +90,7 @@ class OperatorsSite(UnfoldAdminSite):  # type: ignore[misc]  # Unfold has no typ
         ]
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[dict[str, Any]]:
-        """With the pages of tools and of usage first among their lists, and the pages of the platform last."""
+        """With the pages of tools and usage first among their lists, and those of the platform last."""
         found: list[dict[str, Any]] = super().get_app_list(request, app_label)
         pages = {
             "tools": (SEES_TOOLS, _entry("Tools and policy", "Overview", reverse("admin:tools"))),
