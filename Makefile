@@ -1,10 +1,18 @@
 # One command to run, one to test. `make help` lists them all.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run status test check format smoke chaos load audit lock manage secret password api-key clean
+.PHONY: help run status test test-saas check format smoke chaos load audit lock manage secret password api-key clean
 
 PYTHON := .venv/bin/python
+# What Python made of a module is kept, whatever the shell says: each process would make it anew, for seconds.
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/bytecode
+unexport PYTHONDONTWRITEBYTECODE
 DATA := $(if $(SA01_DATA_DIR),$(SA01_DATA_DIR),.somaagent)
+
+# Who is who, what leaves and arrives, and each surface over HTTPS: page, API, WebSocket, OpenAI's API, MCP, admin.
+SAAS_STORIES := tests/integration/test_modes.py tests/integration/tenancy tests/integration/portable \
+	$(addprefix tests/journeys/test_,what_browsers_are_told.py signing_in.py identity_providers.py second_factor.py \
+	own_sessions.py page.py turns_over_http.py websocket.py openai_client.py mcp_requests.py admin.py)
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -15,8 +23,11 @@ run: install-embedded  ## Start everything on this machine and chat (Ctrl-C stop
 status: install-embedded  ## Ask a running SomaAgent how it is
 	@SA01_ENV_FILE=$(DATA)/environment $(PYTHON) -m somaagent.orchestrator status
 
-test: install-dev  ## Run every test, against real services
-	@$(PYTHON) -m pytest -n 3 --dist loadfile $(ARGS)
+test: install-dev  ## Run every test, against real services (MODE=SAAS: the same in the other mode)
+	@SOMA_TEST_MODE=$(MODE) $(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-saas: install-dev  ## Of every surface some tests in SAAS, as .ci/run has them beside the whole in STANDALONE
+	@$(MAKE) --no-print-directory test MODE=SAAS ARGS="$(SAAS_STORIES) $(ARGS)"
 
 check: install-dev  ## Format, lint, types, imports, migrations, configuration, infra, guards
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" .ci/check

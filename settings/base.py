@@ -180,6 +180,8 @@ LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/sign-in/"
 # A capability: whether anybody may make themselves an account. There is no form for it yet, in either mode.
 SIGNUP_OPEN = False
+# A capability: whether there may be more than one tenant.
+MANY_TENANTS = False
 ACCOUNT_ADAPTER = "apps.accounts.adapter.AccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*"]

@@ -1,4 +1,6 @@
-"""One organisation. Nothing is different from ``settings.base`` yet; capabilities that are go here."""
+"""One organisation. Nothing is different from ``settings.base``, which is closed where a mode opens something;
+capabilities that are go here.
+"""
 
 from __future__ import annotations
 

@@ -63,6 +63,15 @@ class Client:
         return self.get(f"/turns/{turn_id}").json()
 
 
+def browserlike(url: str) -> requests.Session:
+    """Somebody with a browser's cookies, but no browser, on pages of ``url``. Its requests say that they come
+    from there: over HTTPS, Django refuses a form that does not.
+    """
+    http = requests.Session()
+    http.headers["Referer"] = f"{url}/"
+    return http
+
+
 def events_of(answer: requests.Response) -> Iterator[Event]:
     """Server-sent events of an answer as they come; comments are passed over."""
     fields: dict[str, str] = {}

@@ -1,11 +1,19 @@
-"""Settings of the tests' stack: an installation's own, but that hashing a password takes no time.
+"""Settings of the tests' stack: an installation's own in the mode of the run (``SOMA_TEST_MODE``), but that
+hashing a password takes no time, and that there are many tenants in either mode.
 
 Hundreds of people are made and signed in; each hash takes a third of a second with as many iterations as
-Django asks for.
+Django asks for. Nearly every story has a tenant of its own; that a mode has room for one alone is told by
+``tests/integration/test_modes.py`` and ``tests/integration/portable/test_moving.py``, with the mode's own settings.
 """
 
 from __future__ import annotations
 
-from settings.standalone import *  # noqa: F403  an installation's, with one name changed
+import os
 
+if os.environ["SA01_DEPLOYMENT_MODE"] == "SAAS":
+    from settings.saas import *  # noqa: F403  an installation's, with two names changed
+else:
+    from settings.standalone import *  # noqa: F403  as above
+
+MANY_TENANTS = True
 PASSWORD_HASHERS = ["tests.hashers.QuickHasher"]

@@ -83,7 +83,7 @@ def booted(running: RunningStack, folder: Path) -> Iterator[Booted]:
     url = f"http://{loopback()}:{port}"
     ours = FOR_FAULTS | {
         "SA01_GATEWAY_PORT": str(port),
-        "SA01_PUBLIC_URL": url,
+        "SA01_PUBLIC_URL": url.replace("http:", "https:") if stack.is_saas() else url,
         "SA01_DATA_DIR": str(folder / "data"),
     }
     command = [sys.executable, "-m", "somaagent.orchestrator", "run", "--only", ",".join(_SERVICES)]

@@ -1,5 +1,7 @@
 """Real OpenBao, PostgreSQL and Valkey for one run of the tests, thrown away after it.
 
+``SOMA_TEST_MODE`` says as which of the two modes, STANDALONE without it.
+
 ``python -m tests.stack -- COMMAND…`` runs a command inside such a stack: its environment has every ``SA01_*``
 setting, a migrated database, and ``SOMA_TEST_STACK``, by which tests inside find the stack and use it.
 """
@@ -21,12 +23,15 @@ from typing import Any
 
 import psycopg
 
+from settings import MODULES
 from settings.environment import owner_environment
 from somaagent.embedded import EmbeddedServer, NotReady, Stack
 from somaagent.embedded.launch import spawn
 from somaagent.embedded.stack import DATABASE
+from tests.tls import Certificate
 
 MARKER = "SOMA_TEST_STACK"
+MODE = "SOMA_TEST_MODE"
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 20.0
@@ -35,17 +40,29 @@ _LIKE_A_SHELL = 128
 
 @dataclass(frozen=True, slots=True)
 class RunningStack:
-    """A stack that runs. ``environment`` is all that a process of ours needs besides PATH and the like."""
+    """A stack that runs. ``environment`` is all that a process of ours needs besides PATH and the like,
+    ``certificate`` what its public address is served with, where that is HTTPS.
+    """
 
     data_dir: Path
     stack: Stack
     environment: dict[str, str]
+    certificate: Certificate | None
 
     @classmethod
     def of(cls, stack: Stack) -> RunningStack:
         found = stack.environment() | {MARKER: str(stack.data_dir)}
         found["DJANGO_SETTINGS_MODULE"] = "tests.django_settings"
-        return cls(stack.data_dir, stack, found)
+        found["SA01_DEPLOYMENT_MODE"] = mode()
+        certificate = None
+        if is_saas():
+            certificate = Certificate.kept_in(stack.data_dir / "tls")
+            found |= certificate.environment | {
+                "SA01_PUBLIC_URL": found["SA01_PUBLIC_URL"].replace("http:", "https:"),
+                "SA01_SECURE_COOKIES": "true",
+                "SA01_BEHIND_TLS_PROXY": "true",
+            }
+        return cls(stack.data_dir, stack, found, certificate)
 
     @property
     def owner_environment(self) -> dict[str, str]:
@@ -62,6 +79,19 @@ class RunningStack:
         """A connection to the tests' database that may do everything, in autocommit."""
         with self.stack.postgres.superuser(DATABASE) as connection:
             yield connection
+
+
+def mode() -> str:
+    """As which mode this run is. Raises ``ValueError`` for one that there is not."""
+    chosen = os.environ.get(MODE) or "STANDALONE"
+    if chosen not in MODULES:
+        raise ValueError(f"{MODE} is {chosen!r}; it takes {' or '.join(MODULES)}.")
+    return chosen
+
+
+def is_saas() -> bool:
+    """Whether what differs by mode (HTTPS, and what browsers are told of it) is SAAS's here."""
+    return mode() == "SAAS"
 
 
 def foreign_environment() -> dict[str, str]:

@@ -16,7 +16,7 @@ from unfold.forms import UserChangeForm, UserCreationForm
 
 from . import services
 from .actor import Actor
-from .admin_forms import ApiKeyForm, HandedOutPasswordForm, TenantOwnedForm
+from .admin_forms import ApiKeyForm, HandedOutPasswordForm, TenantForm, TenantOwnedForm
 from .audit.audited import AuditedAdmin
 from .models import ApiKey, Invitation, Membership, Tenant, User
 
@@ -67,6 +67,7 @@ def _of_tenant(form: Any, request: HttpRequest) -> Any:
 
 @admin.register(Tenant)
 class TenantAdmin(AuditedAdmin, ModelAdmin):  # type: ignore[misc]  # Unfold has no types
+    form = TenantForm
     list_display = ("name", "slug", "is_live", "created_at")
     search_fields = ("name", "slug")
     list_filter = (("suspended_at", admin.EmptyFieldListFilter),)

@@ -9,7 +9,27 @@ from django import forms
 from unfold.forms import AdminPasswordChangeForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
-from .models import ApiKey, Membership, Scope, User, default_scopes
+from somaagent.errors import SomaError
+
+from . import services
+from .models import ApiKey, Membership, Scope, Tenant, User, default_scopes
+
+
+class TenantForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in its stubs only
+    """A tenant; a new one only where there is room for it."""
+
+    class Meta:
+        model = Tenant
+        fields = ["name", "slug", "suspended_at", "requests_per_minute"]
+
+    def clean(self) -> dict[str, Any]:
+        if self.instance._state.adding:  # noqa: SLF001 Django documents it
+            try:
+                services.room_for_tenant()
+            except SomaError as refused:
+                raise forms.ValidationError(refused.message, code=refused.code) from refused
+        cleaned: dict[str, Any] = super().clean() or {}
+        return cleaned
 
 
 class TenantOwnedForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in its stubs only

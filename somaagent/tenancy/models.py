@@ -53,7 +53,7 @@ def _rated(name: str) -> models.CheckConstraint:
 
 
 class Tenant(Identified):
-    """An organisation. STANDALONE has one row of these, SAAS many."""
+    """An organisation. Where there may be one alone, the setting ``MANY_TENANTS`` says so."""
 
     slug = models.SlugField(max_length=63, unique=True)
     name = models.CharField(max_length=200)

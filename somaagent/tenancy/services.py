@@ -6,10 +6,11 @@ import secrets
 from datetime import datetime
 from uuid import UUID
 
-from django.db import transaction
+from django.conf import settings
+from django.db import connection, transaction
 from django.utils import timezone
 
-from somaagent.errors import not_found
+from somaagent.errors import Kind, SomaError, not_found
 
 from .actor import Actor
 from .audit.entries import audit_entry_create, who
@@ -24,10 +25,34 @@ KEY_PREFIX = "sa_"
 KEY_BYTES = 32
 PREFIX_SHOWN = 11
 ONE_TIME_PASSWORD_BYTES = 15
+_TENANTS_LOCK = 0x736F6D6174656E61  # "somatena", the key of PostgreSQL's advisory lock
 
 
-def tenant_create(*, slug: str, name: str) -> Tenant:
-    return Tenant.objects.create(slug=slug, name=name)
+def tenant_create(*, slug: str, name: str, tenant_id: UUID | None = None) -> Tenant:
+    """One more tenant, with the id that it had elsewhere if ``tenant_id`` says so. 409 where there is room for
+    one alone.
+    """
+    with transaction.atomic():
+        room_for_tenant()
+        known = {"id": tenant_id} if tenant_id else {}
+        return Tenant.objects.create(slug=slug, name=name, **known)
+
+
+def room_for_tenant() -> None:
+    """409 where the installation is for one tenant (``MANY_TENANTS``) and has it. In a transaction, until whose
+    end nobody else makes one.
+    """
+    if settings.MANY_TENANTS:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_TENANTS_LOCK])
+    there = Tenant.objects.order_by("id").first()
+    if there is not None:
+        message = (
+            f"This installation is for one tenant, and has {there.slug!r}. Run it for many "
+            f"(SA01_DEPLOYMENT_MODE=SAAS), or erase that one first (manage.py tenant erase)."
+        )
+        raise SomaError(Kind.CONFLICT, "one_tenant_only", message)
 
 
 def user_create(*, username: str, password: str, is_staff: bool = False, one_time: bool = False) -> User:

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 # Settings that a mode may give another value. Everything else is the same in both.
-MAY_DIFFER = {"DEPLOYMENT_MODE", "SETTINGS_MODULE", "SECURE_HSTS_SECONDS"}
+MAY_DIFFER = {"DEPLOYMENT_MODE", "SETTINGS_MODULE", "SECURE_HSTS_SECONDS", "MANY_TENANTS"}
 SAME_ENVIRONMENT = {
     "SA01_SECURE_COOKIES": "true",
     "SA01_PUBLIC_URL": "https://agents.example.org",
@@ -47,3 +47,9 @@ def test_only_listed_settings_differ(modes):
     standalone, saas = (mode["settings"] for mode in modes)
     differing = {name for name in standalone | saas if standalone.get(name) != saas.get(name)}
     assert differing == MAY_DIFFER
+
+
+def test_one_organisation_or_many(modes):
+    standalone, saas = (mode["settings"] for mode in modes)
+    assert (standalone["MANY_TENANTS"], saas["MANY_TENANTS"]) == (False, True)
+    assert (standalone["SECURE_HSTS_SECONDS"], saas["SECURE_HSTS_SECONDS"]) == (0, 31_536_000)

@@ -44,13 +44,14 @@ def gateway(
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser(stack: RunningStack) -> Iterator[Browser]:
     """A Chromium with a fresh profile; fails where none can be had.
 
     Not kept for longer: while Playwright runs, its event loop runs in this thread, and no other can.
     """
+    flags = [*chromium.FLAGS, *([stack.certificate.browser_flag] if stack.certificate else [])]
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium.path(), args=chromium.FLAGS)
+        running = playwright.chromium.launch(executable_path=chromium.path(), args=flags)
         yield running
         running.close()
 

@@ -1,66 +1,105 @@
-"""What stands before several gateways: each connection goes to the first of them that takes it."""
+"""What stands before gateways: each connection goes to the first of them that takes it. With a certificate it
+ends TLS and says so in ``X-Forwarded-Proto``, as a proxy of an installation does (SA01_BEHIND_TLS_PROXY).
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import socket
-import socketserver
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from asyncio import StreamReader, StreamWriter
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 from somaagent.embedded.addresses import loopback
+from tests.tls import Certificate
 
 _PIECE = 65_536
+_LONGEST_HEAD = 1_048_576
+_SECONDS = 10.0
+_END_OF_HEAD = b"\r\n\r\n"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Front:
-    """Its address without a slash at the end, and the ports of the gateways behind it."""
+    """``ports``: of the gateways behind it. ``url``: its address without a slash at the end."""
 
-    url: str
-    ports: list[int]
+    secure: bool
+    ports: list[int] = field(default_factory=list)
+    url: str = ""
+
+    async def serve(self, client: StreamReader, to_client: StreamWriter) -> None:
+        with contextlib.closing(to_client), contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            # One request for each connection: what follows the first would not be marked.
+            head = _marked(await client.readuntil(_END_OF_HEAD)) if self.secure else b""
+            for port in list(self.ports):
+                with contextlib.suppress(ConnectionRefusedError):
+                    gateway, to_gateway = await asyncio.open_connection(loopback(), port)
+                    break
+            else:
+                return
+            with contextlib.closing(to_gateway):
+                to_gateway.write(head)
+                # Until one of the two is gone; then neither end is left to wait for the other.
+                ways = [
+                    asyncio.ensure_future(_pass_on(client, to_gateway)),
+                    asyncio.ensure_future(_pass_on(gateway, to_client)),
+                ]
+                try:
+                    await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for way in ways:
+                        way.cancel()
 
 
-class _Connection(socketserver.BaseRequestHandler):
-    server: _Server
-
-    def handle(self) -> None:
-        for port in self.server.ports:
-            with contextlib.suppress(ConnectionRefusedError):
-                gateway = socket.create_connection((loopback(), port))
-                break
-        else:
-            return
-        with gateway:
-            back = threading.Thread(target=_pass_on, args=(gateway, self.request), daemon=True)
-            back.start()
-            _pass_on(self.request, gateway)
-            back.join()
-
-
-def _pass_on(source: socket.socket, target: socket.socket) -> None:
-    """Until one of the two is gone; then neither end is left to wait for the other."""
+async def _pass_on(source: StreamReader, target: StreamWriter) -> None:
     with contextlib.suppress(OSError):
-        while piece := source.recv(_PIECE):
-            target.sendall(piece)
-    for end in (source, target):
-        with contextlib.suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
+        while piece := await source.read(_PIECE):
+            target.write(piece)
+            await target.drain()
 
 
-class _Server(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    ports: Sequence[int] = ()
+def _marked(head: bytes) -> bytes:
+    request, *lines = head.removesuffix(_END_OF_HEAD).split(b"\r\n")
+    names = [line.split(b":", 1)[0].strip().lower() for line in lines]
+    ours = {b"x-forwarded-proto": b"X-Forwarded-Proto: https"}
+    if b"upgrade" not in names:
+        ours[b"connection"] = b"Connection: close"
+    kept = [line for name, line in zip(names, lines, strict=True) if name not in ours]
+    return b"\r\n".join([request, *kept, *ours.values()]) + _END_OF_HEAD
 
 
 @contextlib.contextmanager
-def front() -> Iterator[Front]:
-    """One that stands before nothing yet."""
-    with _Server((loopback(), 0), _Connection) as server:
-        server.ports = ports = list[int]()
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield Front(f"http://{loopback()}:{server.server_address[1]}", ports)
-        finally:
-            server.shutdown()
+def front(certificate: Certificate | None = None, *, port: int = 0) -> Iterator[Front]:
+    """One that stands before nothing yet, with HTTPS if it has a certificate."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    def done(work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, loop).result(_SECONDS)
+
+    made = Front(secure=certificate is not None)
+    context = certificate.server_context() if certificate else None
+    try:
+        server = done(
+            asyncio.start_server(made.serve, loopback(), port, ssl=context, limit=_LONGEST_HEAD)
+        )
+        bound = server.sockets[0].getsockname()[1]
+        made.url = f"{'https' if made.secure else 'http'}://{loopback()}:{bound}"
+        yield made
+        server.close()
+        done(_cancelled())
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def _cancelled() -> None:
+    """All connections that are still open."""
+    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

@@ -21,11 +21,13 @@ from somaagent.embedded.addresses import loopback
 from tests import collector as collectors
 from tests import model_server
 from tests.collector import Collector
+from tests.journeys.front import front
 from tests.stack import PROJECT_ROOT, RunningStack, foreign_environment
 
 # Calls a function that uses the ORM, where that is allowed, and gives what it gave.
 InDatabase = Callable[[Callable[[], Any]], Any]
 
+LOG = "gateway.log"
 _READY_SECONDS = 60.0
 HOUSE_RULE = """package somaagent.tools
 
@@ -95,12 +97,11 @@ class Gateway:
 @contextlib.contextmanager
 def running_gateway(stack: RunningStack, folder: Path, in_database: InDatabase) -> Iterator[Gateway]:
     """Start the model and the gateway, make the first tenant with its agent, and stop both at the end."""
-    address = f"{loopback()}:{free_port()}"
     with model_server.process() as model_url, collectors.running() as collector:
         model = Model(model_url)
         operator = in_database(lambda: _first_rows(model))
-        with _gunicorn(stack, address, folder, collector.url, {}) as log:
-            yield Gateway(f"http://{address}", model, operator, log, in_database, collector)
+        with _reachable(stack, folder, collector.url, {}) as url:
+            yield Gateway(url, model, operator, folder / LOG, in_database, collector)
 
 
 @contextlib.contextmanager
@@ -115,9 +116,25 @@ def another_gateway(
     """One more gateway on the same stack, as short-lived, with more settings than usual; gives its address
     without a slash at the end.
     """
-    address = f"{loopback()}:{port or free_port()}"
-    with _gunicorn(stack, address, folder, beside.collector.url, settings or {}):
-        yield f"http://{address}"
+    with _reachable(stack, folder, beside.collector.url, settings or {}, port=port or 0) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def _reachable(
+    stack: RunningStack, folder: Path, collector_url: str, settings: dict[str, str], *, port: int = 0
+) -> Iterator[str]:
+    """A gateway at its public address: its own, or that of a proxy that ends TLS before it."""
+    if stack.certificate is None:
+        own = port or free_port()
+        url = f"http://{loopback()}:{own}"
+        with _gunicorn(stack, own, url, folder, collector_url, settings):
+            yield url
+        return
+    with front(stack.certificate, port=port) as proxy:
+        proxy.ports.append(free_port())
+        with _gunicorn(stack, proxy.ports[0], proxy.url, folder, collector_url, settings):
+            yield proxy.url
 
 
 @contextlib.contextmanager
@@ -154,16 +171,20 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def _gunicorn(
-    stack: RunningStack, address: str, folder: Path, collector_url: str, settings: dict[str, str]
-) -> Iterator[Path]:
-    host, port = address.split(":")
+    stack: RunningStack,
+    port: int,
+    public_url: str,
+    folder: Path,
+    collector_url: str,
+    settings: dict[str, str],
+) -> Iterator[None]:
     ours = (
         stack.environment
         | {
-            "SA01_GATEWAY_HOST": host,
-            "SA01_GATEWAY_PORT": port,
+            "SA01_GATEWAY_HOST": loopback(),
+            "SA01_GATEWAY_PORT": str(port),
             "SA01_GATEWAY_WORKERS": "1",
-            "SA01_PUBLIC_URL": f"http://{address}",
+            "SA01_PUBLIC_URL": public_url,
             "SA01_DRAIN_SECONDS": "1",
             "SA01_OTLP_ENDPOINT": collector_url,
             "SA01_POLICY_DIR": str(_policy(folder)),
@@ -172,7 +193,7 @@ def _gunicorn(
         | settings
     )
     command = ["-m", "gunicorn", "-c", "somaagent/web/gunicorn.py", "somaagent.asgi:application"]
-    log = folder / "gateway.log"
+    log = folder / LOG
     with log.open("wb") as output:
         gateway = subprocess.Popen(
             [sys.executable, *command],
@@ -182,8 +203,8 @@ def _gunicorn(
             stderr=output,
         )
     try:
-        _wait_for(f"http://{address}/healthz", gateway, log)
-        yield log
+        _wait_for(f"http://{loopback()}:{port}/healthz", gateway, log)
+        yield
     finally:
         _stop(gateway)
 

@@ -136,7 +136,8 @@ def test_what_is_not_there(gateway, member):
 
 def test_headers_that_are_too_large(gateway):
     address = urlsplit(gateway.url)
-    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=10)
+    kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
+    connection = kind(address.hostname, address.port, timeout=10)
     connection.request("GET", "/api/v1/agents", headers={"X-Large": "a" * 100_000})
     answer = connection.getresponse()
     assert answer.status == 431

@@ -17,6 +17,7 @@ import requests
 from playwright.sync_api import Page, expect
 
 from somaagent.embedded.addresses import loopback
+from tests.client import browserlike
 from tests.journeys.gateway import Gateway, another_gateway, free_port
 from tests.journeys.house import House, house
 from tests.journeys.page import Visitor, visiting
@@ -232,7 +233,7 @@ def test_who_cancels_is_told_how_to_go_on(browser, portal):
 
 def begun(portal: Portal, name: str) -> tuple[requests.Session, requests.Response]:
     """The way to a provider, begun without a browser."""
-    browser = requests.Session()
+    browser = browserlike(portal.gateway.url)
     page = browser.get(f"{portal.gateway.url}/sign-in/?next=https://evil.invalid/", timeout=30)
     token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text)[1]
     data = {"csrfmiddlewaretoken": token, "next": "https://evil.invalid/"}

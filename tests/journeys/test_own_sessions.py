@@ -8,6 +8,7 @@ import pytest
 import requests
 from playwright.sync_api import expect
 
+from tests.client import browserlike
 from tests.journeys.gateway import Gateway, Person
 from tests.journeys.page import visiting
 
@@ -19,7 +20,7 @@ class Elsewhere:
 
     def __init__(self, gateway: Gateway, person: Person, name: str) -> None:
         self.url = gateway.url
-        self.http = requests.Session()
+        self.http = browserlike(self.url)
         self.http.headers["User-Agent"] = name
         page = self.http.get(f"{self.url}/sign-in/", timeout=SECONDS)
         data = {"username": person.name, "password": person.password, "csrfmiddlewaretoken": token_of(page)}

@@ -11,6 +11,7 @@ import uuid
 import pytest
 import requests
 
+from tests.client import browserlike
 from tests.journeys.gateway import Gateway, Person
 from tests.journeys.house import TIME, calls, house
 
@@ -23,7 +24,7 @@ class Reader:
 
     def __init__(self, gateway: Gateway, person: Person | None = None) -> None:
         self.url = gateway.url
-        self.http = requests.Session()
+        self.http = browserlike(self.url)
         if person:
             page = self.get("/sign-in/")
             self.token = token_of(page)

@@ -15,6 +15,7 @@ from tests.journeys.front import Front, front
 from tests.journeys.gateway import Gateway
 from tests.journeys.house import House, calls, house, lists_known
 from tests.journeys.page import Visitor, visiting
+from tests.stack import RunningStack
 
 # A lease runs out, a sweep finds that, a worker begins.
 PATIENCE_SECONDS = 60.0
@@ -50,8 +51,8 @@ def keep_ledger(home: House, url: str) -> None:
 
 
 @pytest.fixture
-def entrance() -> Iterator[Front]:
-    with front() as standing:
+def entrance(stack: RunningStack) -> Iterator[Front]:
+    with front(stack.certificate) as standing:
         yield standing
 
 

@@ -8,6 +8,7 @@ import re
 import requests
 from playwright.sync_api import expect
 
+from tests.client import browserlike
 from tests.journeys.gateway import Gateway, Person, another_gateway, free_port
 from tests.journeys.page import visiting
 
@@ -16,7 +17,7 @@ SECONDS = 30
 
 def attempt(gateway: Gateway, name: str, password: str, **headers: str) -> requests.Response:
     """One try from a fresh browser, without the redirect that follows."""
-    browser = requests.Session()
+    browser = browserlike(gateway.url)
     page = browser.get(f"{gateway.url}/sign-in/", timeout=SECONDS)
     token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text)[1]
     data = {"username": name, "password": password, "csrfmiddlewaretoken": token}

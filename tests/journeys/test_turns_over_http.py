@@ -7,7 +7,7 @@ import uuid
 import pytest
 import requests
 
-from tests.client import Client, events_of, text_of
+from tests.client import Client, browserlike, events_of, text_of
 from tests.journeys.gateway import Gateway
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -200,7 +200,7 @@ def test_a_key_that_only_reads_cannot_spend(gateway):
 
 def test_the_browsers_session_needs_its_csrf_token(gateway):
     person = gateway.newcomer(one_time=False)
-    browser = requests.Session()
+    browser = browserlike(gateway.url)
     browser.get(f"{gateway.url}/sign-in/", timeout=10)
     signed_in = browser.post(
         f"{gateway.url}/sign-in/",

@@ -12,6 +12,8 @@ import orjson
 from django.core.management.base import CommandError
 from django.db import IntegrityError, connection, models, transaction
 
+from somaagent.errors import SomaError
+from somaagent.tenancy import services as tenancy
 from somaagent.tenancy.audit.models import AuditEntry
 from somaagent.tenancy.models import Tenant, User
 from somaagent.tenancy.scope import tenant_scope
@@ -80,7 +82,10 @@ def _tenant(facts: dict[str, Any], slug: str | None) -> Tenant:
         raise CommandError(f"The tenant {facts['slug']!r} is here already (id {facts['id']}).")
     if Tenant.objects.filter(slug=wanted).exists():
         raise CommandError(f"Another tenant is called {wanted!r}: give this one another name with --slug.")
-    tenant = Tenant.objects.create(id=UUID(facts["id"]), slug=wanted, name=facts["name"])
+    try:
+        tenant = tenancy.tenant_create(tenant_id=UUID(facts["id"]), slug=wanted, name=facts["name"])
+    except SomaError as refused:
+        raise CommandError(refused.message) from refused
     Tenant.objects.filter(id=tenant.id).update(created_at=facts["created_at"])
     return tenant
 

@@ -19,6 +19,7 @@ from django.core.management.base import CommandError
 
 from apps.sessions import keys
 from apps.sessions.models import Agent
+from settings import MODULES
 from somaagent.embedded import Stack
 from somaagent.tenancy.models import Role, User
 from somaagent.tenancy.scope import tenant_scope
@@ -30,8 +31,7 @@ from tests.stack import PROJECT_ROOT, RunningStack, foreign_environment
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SAAS = {
-    "SA01_DEPLOYMENT_MODE": "SAAS",
+ELSEWHERE = {
     "SA01_PUBLIC_URL": "https://agents.example.org",
     "SA01_SECURE_COOKIES": "true",
     "SA01_ALLOWED_HOSTS": "agents.example.org",
@@ -39,11 +39,15 @@ SAAS = {
 KEY = "sk-of-the-tenant-alone-0123456789"
 
 
-def manage(where: RunningStack, *command: str | Path) -> subprocess.CompletedProcess[str]:
+def manage(
+    where: RunningStack, *command: str | Path, mode: str = "SAAS"
+) -> subprocess.CompletedProcess[str]:
+    """With a mode's own settings, not the tests'."""
+    chosen = {"SA01_DEPLOYMENT_MODE": mode, "DJANGO_SETTINGS_MODULE": MODULES[mode]}
     return subprocess.run(
         [sys.executable, "manage.py", *map(str, command)],
         cwd=PROJECT_ROOT,
-        env=foreign_environment() | where.environment | SAAS,
+        env=foreign_environment() | where.environment | ELSEWHERE | chosen,
         capture_output=True,
         text=True,
         timeout=120,
@@ -138,6 +142,21 @@ def _content(path: Path, name: str = "") -> list[bytes]:
         return [
             line for file in archive.namelist() if name in file for line in archive.read(file).splitlines()
         ]
+
+
+def test_only_an_installation_for_many_takes_a_second_tenant(acme, elsewhere, tmp_path):
+    first, second = (tmp_path / f"{name}.zip" for name in ("first", "second"))
+    tenant("export", acme.tenant.slug, first)
+    tenant("export", organisation("other").tenant.slug, second)
+    moved = manage(elsewhere, "tenant", "import", first, "--slug", f"{acme.tenant.slug}-too")
+    assert moved.returncode == 0, moved.stderr
+
+    refused = manage(elsewhere, "tenant", "import", second, mode="STANDALONE")
+    assert refused.returncode == 1
+    assert "This installation is for one tenant, and has" in refused.stderr
+    assert "SA01_DEPLOYMENT_MODE=SAAS" in refused.stderr
+    taken = manage(elsewhere, "tenant", "import", second)
+    assert taken.returncode == 0, taken.stderr
 
 
 def test_without_a_key_secrets_stay_and_that_is_said(acme, tmp_path):
