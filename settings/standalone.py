@@ -1,6 +1,4 @@
-"""One organisation. Nothing is different from ``settings.base``, which is closed where a mode opens something;
-capabilities that are go here.
-"""
+"""One organisation: ``settings.base`` as it is, which is closed where a mode opens something."""
 
 from __future__ import annotations
 

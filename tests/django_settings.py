@@ -2,15 +2,15 @@
 hashing a password takes no time, and that there are many tenants in either mode.
 
 Hundreds of people are made and signed in; each hash takes a third of a second with as many iterations as
-Django asks for. Nearly every story has a tenant of its own; that a mode has room for one alone is told by
-``tests/integration/test_modes.py`` and ``tests/integration/portable/test_moving.py``, with the mode's own settings.
+Django asks for. Nearly every story has a tenant of its own; that STANDALONE has room for one alone is told in
+``tests/integration/portable/test_moving.py``, with the mode's own settings.
 """
 
 from __future__ import annotations
 
-import os
+from settings import MODULES, module_for_environment
 
-if os.environ["SA01_DEPLOYMENT_MODE"] == "SAAS":
+if module_for_environment() == MODULES["SAAS"]:
     from settings.saas import *  # noqa: F403  an installation's, with two names changed
 else:
     from settings.standalone import *  # noqa: F403  as above

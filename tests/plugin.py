@@ -1,5 +1,6 @@
-"""Starts the tests' stack before Django reads its settings; its fixtures are in ``tests/conftest.py``. Puts the
-files that take longest first.
+"""Starts the tests' stack before Django reads its settings; its fixtures are in ``tests/conftest.py``.
+
+It also puts the files that take longest first.
 
 With ``-n`` each process that runs tests has a stack of its own. The one that hands tests out has one only
 where it is given places: pytest has it read their ``conftest.py``.
@@ -15,9 +16,8 @@ import pytest
 from tests.stack import MARKER, RunningStack, adopt, forget_settings, running_stack
 
 STACK = pytest.StashKey[RunningStack]()
-# With ``--dist loadfile --no-loadscope-reorder`` in this order: what begins last is short, and no process runs on
-# alone. Each is worth more than ten seconds of two free cores; the slowest files first
-# (``make test ARGS=--durations=0``).
+# The slowest first (``make test ARGS=--durations=0`` tells): with ``--no-loadscope-reorder`` files begin in
+# this order, so that what begins last is short and no process runs on alone.
 LONG = (
     "tests/journeys/test_first_minutes.py",
     "tests/chaos/test_chaos.py",

@@ -36,7 +36,9 @@ class Certificate:
     @property
     def environment(self) -> dict[str, str]:
         """By these, OpenSSL's users (websockets, httpx), requests and Node trust it."""
-        return dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"), str(self.trusted))
+        return dict.fromkeys(
+            ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"), str(self.trusted)
+        )
 
     @property
     def browser_flag(self) -> str:

@@ -29,9 +29,7 @@ _TENANTS_LOCK = 0x736F6D6174656E61  # "somatena", the key of PostgreSQL's adviso
 
 
 def tenant_create(*, slug: str, name: str, tenant_id: UUID | None = None) -> Tenant:
-    """One more tenant, with the id that it had elsewhere if ``tenant_id`` says so. 409 where there is room for
-    one alone.
-    """
+    """One more tenant; ``tenant_id`` is its id elsewhere. 409 where there is room for one alone."""
     with transaction.atomic():
         room_for_tenant()
         known = {"id": tenant_id} if tenant_id else {}
@@ -39,8 +37,9 @@ def tenant_create(*, slug: str, name: str, tenant_id: UUID | None = None) -> Ten
 
 
 def room_for_tenant() -> None:
-    """409 where the installation is for one tenant (``MANY_TENANTS``) and has it. In a transaction, until whose
-    end nobody else makes one.
+    """409 where the installation is for one tenant (``MANY_TENANTS``) and has it.
+
+    In a transaction, until whose end nobody else makes one.
     """
     if settings.MANY_TENANTS:
         return

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, sync_playwright
 from pytest_django import DjangoDbBlocker
 
 from tests.journeys import chromium
-from tests.journeys.gateway import Gateway, running_gateway
+from tests.journeys.gateway import Gateway, another_gateway, running_gateway, running_worker
 from tests.journeys.page import Visitor, visiting
 from tests.stack import RunningStack
 
@@ -41,6 +41,22 @@ def gateway(
 
     with running_gateway(stack, tmp_path_factory.mktemp("gateway"), in_database) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def neighbour(
+    gateway: Gateway, stack: RunningStack, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Another gateway of the same house, for all that stop none: its address without a slash at the end."""
+    with another_gateway(gateway, stack, tmp_path_factory.mktemp("neighbour")) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def worker(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A worker, for the stories of one file: others count on there being none."""
+    with running_worker(stack, tmp_path_factory.mktemp("worker")):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -83,9 +83,7 @@ def front(certificate: Certificate | None = None, *, port: int = 0) -> Iterator[
     made = Front(secure=certificate is not None)
     context = certificate.server_context() if certificate else None
     try:
-        server = done(
-            asyncio.start_server(made.serve, loopback(), port, ssl=context, limit=_LONGEST_HEAD)
-        )
+        server = done(asyncio.start_server(made.serve, loopback(), port, ssl=context, limit=_LONGEST_HEAD))
         bound = server.sockets[0].getsockname()[1]
         made.url = f"{'https' if made.secure else 'http'}://{loopback()}:{bound}"
         yield made

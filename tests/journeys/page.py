@@ -12,7 +12,9 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
 from tests.journeys.gateway import Gateway, Person
 
 OWN_PASSWORD = "correct-horse-battery-staple"
-SECONDS = 20_000
+SECONDS = 30_000
+# What is looked for is waited for as long as what is clicked: a machine that is busy changes no story.
+expect.set_options(timeout=SECONDS)
 
 
 class Visitor:

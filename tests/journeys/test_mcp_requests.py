@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 import requests
 
-from tests.journeys.gateway import another_gateway
-
 pytestmark = pytest.mark.django_db(transaction=True)
 
 VERSION = "2025-11-25"
@@ -238,30 +236,29 @@ def test_a_session_of_nobodys_is_begun_anew(send):
     assert send(message("tools/list"), Mcp_Session_Id=session).status_code == 200
 
 
-def test_hanging_up_leaves_the_turn_and_a_cancellation_stops_it(send, gateway, stack, key, tmp_path):
+def test_hanging_up_leaves_the_turn_and_a_cancellation_stops_it(send, gateway, neighbour, key):
     words = "slow 0.1: " + "word " * 30
     progress = {"_meta": {"progressToken": "far"}}
-    with another_gateway(gateway, stack, tmp_path) as elsewhere:
-        session = send(message("initialize", INITIALIZE)).headers["Mcp-Session-Id"]
-        asking = call("ask_assistant", 7, input=words)
-        asking["params"] |= progress
-        with send(asking, stream=True, Mcp_Session_Id=session) as answer:
-            assert any(b"notifications/progress" in line for line in answer.iter_lines())
-        assert state_of(gateway, key, "completed")["output"].startswith("word")
+    session = send(message("initialize", INITIALIZE)).headers["Mcp-Session-Id"]
+    asking = call("ask_assistant", 7, input=words)
+    asking["params"] |= progress
+    with send(asking, stream=True, Mcp_Session_Id=session) as answer:
+        assert any(b"notifications/progress" in line for line in answer.iter_lines())
+    assert state_of(gateway, key, "completed")["output"].startswith("word")
 
-        with ThreadPoolExecutor(1) as thread:
-            waiting = thread.submit(send, call("ask_assistant", 8, input=words * 9), Mcp_Session_Id=session)
-            state_of(gateway, key, "running")
-            # Another session's request of the same name, and another user's, are not meant.
-            other = send(message("initialize", INITIALIZE)).headers["Mcp-Session-Id"]
-            stranger = f"Bearer {gateway.newcomer(one_time=False).api_key}"
-            assert send(cancelled(8), Mcp_Session_Id=other).status_code == 202
-            assert send(cancelled(8), Mcp_Session_Id=session, Authorization=stranger).status_code == 202
-            assert state_of(gateway, key, "running")
-            assert send(cancelled("8"), url=elsewhere, Mcp_Session_Id=session).status_code == 202
-            result = result_of(waiting.result())["result"]
-        assert (result["isError"], result["structuredContent"]["state"]) == (True, "cancelled")
-        assert state_of(gateway, key, "cancelled")
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(send, call("ask_assistant", 8, input=words * 9), Mcp_Session_Id=session)
+        state_of(gateway, key, "running")
+        # Another session's request of the same name, and another user's, are not meant.
+        other = send(message("initialize", INITIALIZE)).headers["Mcp-Session-Id"]
+        stranger = f"Bearer {gateway.newcomer(one_time=False).api_key}"
+        assert send(cancelled(8), Mcp_Session_Id=other).status_code == 202
+        assert send(cancelled(8), Mcp_Session_Id=session, Authorization=stranger).status_code == 202
+        assert state_of(gateway, key, "running")
+        assert send(cancelled("8"), url=neighbour, Mcp_Session_Id=session).status_code == 202
+        result = result_of(waiting.result())["result"]
+    assert (result["isError"], result["structuredContent"]["state"]) == (True, "cancelled")
+    assert state_of(gateway, key, "cancelled")
 
 
 def test_a_cancellation_that_comes_first_is_heeded(send, gateway, key):

@@ -14,7 +14,7 @@ import pytest
 import requests
 from mcp.shared.exceptions import MCPError
 
-from tests.journeys.gateway import another_gateway, running_worker
+from tests.journeys.gateway import another_gateway
 from tests.journeys.mcp_program import HANDSHAKE, MODERN, all_tools, connected, run
 from tests.journeys.openai_program import another_tenant, key_that_only_reads
 
@@ -321,25 +321,25 @@ def test_pages_of_many_agents_leave_nothing_out(gateway, mode):
     assert "calculator" in tools
 
 
-def test_two_gateways_answer_in_turn(gateway, stack, key, mode, tmp_path):
-    with another_gateway(gateway, stack, tmp_path) as elsewhere:
+def test_two_gateways_answer_in_turn(gateway, neighbour, key, mode):
+    async def program():
+        session = None
+        async with connected(gateway.url, key, mode) as here, connected(neighbour, key, mode) as there:
+            for client in (here, there, here, there):
+                more = {"session_id": session} if session else {}
+                answer = await client.call_tool("ask_assistant", {"input": "say: Yes.", **more})
+                assert answer.structured_content["session_id"] == (
+                    session or answer.structured_content["session_id"]
+                )
+                session = answer.structured_content["session_id"]
 
-        async def program():
-            session = None
-            async with connected(gateway.url, key, mode) as here, connected(elsewhere, key, mode) as there:
-                for client in (here, there, here, there):
-                    more = {"session_id": session} if session else {}
-                    answer = await client.call_tool("ask_assistant", {"input": "say: Yes.", **more})
-                    assert answer.structured_content["session_id"] == (
-                        session or answer.structured_content["session_id"]
-                    )
-                    session = answer.structured_content["session_id"]
-
-        asyncio.run(program())
+    asyncio.run(program())
 
 
-def test_a_gateway_that_is_stopped_hangs_up_and_cancels_nothing(gateway, stack, key, mode, turn_of, tmp_path):
-    words = " ".join(f"w{number}" for number in range(60))
+def test_a_gateway_that_is_stopped_hangs_up_and_cancels_nothing(
+    gateway, stack, key, mode, worker, turn_of, tmp_path
+):
+    words = " ".join(f"w{number}" for number in range(40))
 
     begun = threading.Event()
 
@@ -351,8 +351,7 @@ def test_a_gateway_that_is_stopped_hangs_up_and_cancels_nothing(gateway, stack, 
         with pytest.raises(MCPError, match="ended without a response"):
             await client.call_tool("ask_assistant", asked, progress_callback=listen)
 
-    (tmp_path / "worker").mkdir()
-    with ThreadPoolExecutor(1) as thread, running_worker(stack, tmp_path / "worker"):
+    with ThreadPoolExecutor(1) as thread:
         with another_gateway(gateway, stack, tmp_path) as elsewhere:
             asking = thread.submit(run, program, elsewhere, key, mode)
             assert begun.wait(30)

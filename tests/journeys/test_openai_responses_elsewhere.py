@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import openai
 import pytest
 
-from tests.journeys.gateway import another_gateway, running_worker
+from tests.journeys.gateway import another_gateway
 from tests.journeys.openai_program import AGENT
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -18,17 +17,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 WEATHER = {"type": "function", "name": "weather", "parameters": {"type": "object", "properties": {}}}
 
 
-@pytest.fixture(scope="module")
-def worker(stack, tmp_path_factory) -> Iterator[None]:
-    with running_worker(stack, tmp_path_factory.mktemp("worker")):
-        yield
-
-
 @pytest.fixture
-def elsewhere(gateway, stack, key, tmp_path) -> Iterator[openai.OpenAI]:
+def elsewhere(neighbour, key) -> openai.OpenAI:
     """The same program, with another gateway of the same house."""
-    with another_gateway(gateway, stack, tmp_path) as url:
-        yield openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0)
+    return openai.OpenAI(base_url=f"{neighbour}/v1", api_key=key, max_retries=0)
 
 
 def ended(client: openai.OpenAI, response_id: str) -> Any:

@@ -14,7 +14,7 @@ from tests.journeys.page import Visitor, visiting
 from tests.local_model import serving
 
 KEY = "sk-local-0123456789"
-PATIENCE = 60_000
+PATIENCE = 120_000
 # It may call the tool a few times before it has to answer.
 MOST_QUESTIONS = 6
 
@@ -58,7 +58,7 @@ def asks_again(visitor: Visitor) -> bool:
     return False
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_what_a_real_model_asks_is_changed_and_approved(browser: Browser, gateway: Gateway, home: House):
     with visiting(browser, gateway) as visitor:
         visitor.sign_in(home.member)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 
 import pytest
-import requests
 
 from tests.client import Client, browserlike, events_of, text_of
 from tests.journeys.gateway import Gateway

@@ -39,7 +39,7 @@ class Process:
     def said(self, name: str, value: str) -> bool:
         return any(line.get(name) == value for line in self.lines())
 
-    def stop(self, with_signal: signal.Signals, within: float = 30) -> float:
+    def stop(self, with_signal: signal.Signals, within: float = 60) -> float:
         """Signals it, and gives the seconds until it was gone."""
         begun = time.monotonic()
         self.process.send_signal(with_signal)
@@ -58,7 +58,7 @@ def running(arguments: list[str], log: Path, **environment: str) -> Iterator[Pro
         process.process.wait()
 
 
-def eventually(look: Callable[[], T], seconds: float = 30) -> T:
+def eventually(look: Callable[[], T], seconds: float = 90) -> T:
     """What ``look`` gives once it gives something true."""
     until = time.monotonic() + seconds
     while not (found := look()):

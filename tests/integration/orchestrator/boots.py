@@ -18,7 +18,7 @@ from somaagent.observability import health
 from somaagent.observability.health import HealthRecord, ServiceHealth, State
 
 ROOT = Path(__file__).resolve().parents[3]
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def wait_for(what: str, condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:

@@ -24,7 +24,7 @@ SCRIPT = Path(__file__).with_name("script.py")
 
 
 class FileThere:
-    """Well while a file is there; may take its time over the answer."""
+    """Well while a file is there that is nobody else's; may take its time over the answer."""
 
     def __init__(self, path: Path, seconds: float = 0.0) -> None:
         self.path = path
@@ -34,6 +34,9 @@ class FileThere:
         time.sleep(self.seconds)
         if not self.path.exists():
             raise NotHealthy(f"{self.path.name} is not there.")
+        whose = self.path.read_text(encoding="utf-8")
+        if whose and pid is not None and whose != str(pid):
+            raise NotHealthy(f"{self.path.name} is another life's.")
 
 
 def service(facts: dict[str, Any], home: Path) -> Service:

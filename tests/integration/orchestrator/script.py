@@ -16,6 +16,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("name")
     parser.add_argument("home", type=Path, help="where the journal is, and the files that say who is ready")
     parser.add_argument("--ready-after", type=float, default=0.0)
+    parser.add_argument("--ready-once", nargs="+", default=[], help="these stand in the journal: name.event")
     parser.add_argument("--never-ready", action="store_true")
     parser.add_argument("--die-after", type=float, help="end with status 3 after that time")
     parser.add_argument("--die-once", action="store_true", help="but only the first time")
@@ -45,6 +46,10 @@ class Life:
         with (self.options.home / "journal").open("a", encoding="utf-8") as journal:
             journal.write(f"{self.options.name} {event} {os.getpid()}\n")
 
+    def happened(self) -> set[str]:
+        lines = (self.options.home / "journal").read_text(encoding="utf-8").splitlines()
+        return {".".join(line.split()[:2]) for line in lines}
+
     def live(self) -> None:
         options = self.options
         self.ready_file.unlink(missing_ok=True)
@@ -57,9 +62,12 @@ class Life:
             self.have_a_child()
         self.finish_if_told()
         time.sleep(options.ready_after)
+        while not set(options.ready_once) <= self.happened():
+            time.sleep(0.02)
         if not options.never_ready:
-            self.ready_file.touch()
             self.note("ready")
+            # Whose it is: another life's says nothing of this one.
+            self.ready_file.write_text(str(os.getpid()), encoding="utf-8")
         self.serve()
 
     def on_stop(self, number: int, frame: object) -> None:

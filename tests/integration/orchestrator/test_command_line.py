@@ -21,7 +21,7 @@ from somaagent.observability import health
 from somaagent.observability.health import HealthRecord, ServiceHealth, State
 from somaagent.resilience.breaker import CircuitBreaker
 from somaagent.resilience.operators import breaker_close
-from tests.stack import foreign_environment
+from tests.stack import foreign_environment, mode
 
 from .boots import ROOT, wait_for
 
@@ -193,7 +193,7 @@ def test_a_gateway_answers_for_all_and_notices_when_its_orchestrator_is_gone(orc
     answer = session.get(f"{url}/api/v1/health", timeout=5)
     body = answer.json()
     assert answer.status_code == 200
-    assert body["mode"] == "STANDALONE"
+    assert body["mode"] == mode()
     assert set(body["services"]) == {
         "openbao",
         "postgres",

@@ -39,9 +39,7 @@ ELSEWHERE = {
 KEY = "sk-of-the-tenant-alone-0123456789"
 
 
-def manage(
-    where: RunningStack, *command: str | Path, mode: str = "SAAS"
-) -> subprocess.CompletedProcess[str]:
+def manage(where: RunningStack, *command: str | Path, mode: str = "SAAS") -> subprocess.CompletedProcess[str]:
     """With a mode's own settings, not the tests'."""
     chosen = {"SA01_DEPLOYMENT_MODE": mode, "DJANGO_SETTINGS_MODULE": MODULES[mode]}
     return subprocess.run(
