@@ -154,9 +154,10 @@ def town(
     stack.forget_settings()
     with tempfile.TemporaryDirectory(prefix="soma-town-") as folder, model() as model_url:
         servers = Stack(Path(folder) / "data", model=False)
-        with servers.lock(), stack.started(servers) as server_processes:
+        with servers.lock(), contextlib.ExitStack() as closing:
+            stack.lay_in_migrated(servers)
+            server_processes = closing.enter_context(stack.started(servers))
             running = RunningStack.of(servers)
-            stack.manage(running, "migrate", "--no-input", "--verbosity=0")
             seeded = _seed(running, model_url)
             if ledger_url:
                 script = _LEDGER.format(url=ledger_url, patience=READY_SECONDS)

@@ -70,10 +70,10 @@ def elsewhere() -> Iterator[RunningStack]:
     """Another installation, with a Vault of its own and nobody in it."""
     with tempfile.TemporaryDirectory(prefix="soma-test-") as folder:
         servers = Stack(Path(folder) / "data", model=False, durable=False)
-        with servers.lock(), stacks.started(servers):
-            running = RunningStack.of(servers)
-            stacks.manage(running, "migrate", "--no-input", "--verbosity=0")
-            yield running
+        with servers.lock():
+            stacks.lay_in_migrated(servers)
+            with stacks.started(servers):
+                yield RunningStack.of(servers)
 
 
 @pytest.fixture
