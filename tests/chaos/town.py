@@ -19,7 +19,7 @@ import requests
 from somaagent.embedded import Stack
 from somaagent.embedded.addresses import loopback
 from somaagent.embedded.launch import Command, spawn
-from tests import model_server, stack
+from tests import model_server, servers, stack
 from tests.journeys.gateway import free_port
 from tests.stack import PROJECT_ROOT, RunningStack, foreign_environment
 
@@ -132,7 +132,7 @@ class Town:
         process.send_signal(server.command().stop_signal)
         process.wait(30)
         server.prepare()
-        stack.start(server, self.running.data_dir, self.servers)
+        servers.start(server, self.running.data_dir, self.servers)
 
     def stop(self) -> None:
         for name in list(self.processes):
@@ -153,11 +153,11 @@ def town(
     """
     stack.forget_settings()
     with tempfile.TemporaryDirectory(prefix="soma-town-") as folder, model() as model_url:
-        servers = Stack(Path(folder) / "data", model=False)
-        with servers.lock(), contextlib.ExitStack() as closing:
-            stack.lay_in_migrated(servers)
-            server_processes = closing.enter_context(stack.started(servers))
-            running = RunningStack.of(servers)
+        built = Stack(Path(folder) / "data", model=False)
+        with built.lock(), contextlib.ExitStack() as closing:
+            stack.lay_in_migrated(built)
+            server_processes = closing.enter_context(servers.started(built))
+            running = RunningStack.of(built)
             seeded = _seed(running, model_url)
             if ledger_url:
                 script = _LEDGER.format(url=ledger_url, patience=READY_SECONDS)

@@ -27,6 +27,7 @@ from tests import stack as stacks
 from tests.factories import Organisation, key_of, organisation, person, submitted
 from tests.integration.tools.conftest import calls, model, post  # noqa: F401 fixtures
 from tests.integration.tools.hosted import hosted
+from tests.servers import started
 from tests.stack import PROJECT_ROOT, RunningStack, foreign_environment
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -72,7 +73,7 @@ def elsewhere() -> Iterator[RunningStack]:
         servers = Stack(Path(folder) / "data", model=False, durable=False)
         with servers.lock():
             stacks.lay_in_migrated(servers)
-            with stacks.started(servers):
+            with started(servers):
                 yield RunningStack.of(servers)
 
 
