@@ -64,11 +64,11 @@ class Model:
         self._post("/_reset", None)
 
     def requests(self) -> list[dict[str, Any]]:
-        answer = requests.get(f"{self.url}/_requests", timeout=10)
+        answer = requests.get(f"{self.url}/_requests", timeout=60)
         return list(answer.json()["requests"])
 
     def _post(self, path: str, body: Any) -> None:
-        requests.post(f"{self.url}{path}", json=body, timeout=10).raise_for_status()
+        requests.post(f"{self.url}{path}", json=body, timeout=60).raise_for_status()
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,7 @@ def test_an_api_key_is_shown_once_and_works(operator, gateway):
     said = page.get_by_text("it is not shown again").inner_text()
     key = re.search(r"sa_[\w-]+", said).group()
     answer = requests.get(
-        f"{gateway.url}/api/v1/agents", headers={"Authorization": f"Bearer {key}"}, timeout=10
+        f"{gateway.url}/api/v1/agents", headers={"Authorization": f"Bearer {key}"}, timeout=60
     )
     assert answer.status_code == 200
     page.reload()

@@ -117,18 +117,18 @@ def test_ids_that_nothing_has(member, path):
     ["Bearer nobody", "Bearer ", "Bearer " + "x" * 5000, "Basic dXNlcjpwYXNz", "sa_x", b"Bearer \xff\xfe"],
 )
 def test_a_credential_that_is_none(gateway, credential):
-    answer = requests.get(f"{gateway.url}/api/v1/sessions", headers={"Authorization": credential}, timeout=10)
+    answer = requests.get(f"{gateway.url}/api/v1/sessions", headers={"Authorization": credential}, timeout=60)
     assert problem_of(answer, 401)["code"] == "credential_refused"
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
 def test_no_credential_at_all(gateway):
-    answer = requests.get(f"{gateway.url}/api/v1/sessions", timeout=10)
+    answer = requests.get(f"{gateway.url}/api/v1/sessions", timeout=60)
     assert problem_of(answer, 401)["code"] == "credential_missing"
 
 
 def test_what_is_not_there(gateway, member):
-    assert problem_of(requests.get(f"{gateway.url}/api/v1/nothing", timeout=10), 404)["code"] == "not_found"
+    assert problem_of(requests.get(f"{gateway.url}/api/v1/nothing", timeout=60), 404)["code"] == "not_found"
     refused = member.call("PUT", "/sessions")
     assert problem_of(refused, 405)["code"] == "method_not_allowed"
     assert set(refused.headers["Allow"].split(", ")) == {"GET", "POST"}
@@ -137,7 +137,7 @@ def test_what_is_not_there(gateway, member):
 def test_headers_that_are_too_large(gateway):
     address = urlsplit(gateway.url)
     kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
-    connection = kind(address.hostname, address.port, timeout=10)
+    connection = kind(address.hostname, address.port, timeout=60)
     connection.request("GET", "/api/v1/agents", headers={"X-Large": "a" * 100_000})
     answer = connection.getresponse()
     assert answer.status == 431
@@ -145,5 +145,5 @@ def test_headers_that_are_too_large(gateway):
 
 
 def test_a_foreign_host_name(gateway):
-    answer = requests.get(f"{gateway.url}/api/v1/agents", headers={"Host": "evil.example"}, timeout=10)
+    answer = requests.get(f"{gateway.url}/api/v1/agents", headers={"Host": "evil.example"}, timeout=60)
     assert problem_of(answer, 400)["code"] == "malformed"

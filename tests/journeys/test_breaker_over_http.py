@@ -45,7 +45,7 @@ def close(name: str) -> bool:
 
 def metric(gateway: Gateway, name: str, breaker: str) -> float | None:
     wanted = f'{name}{{breaker="{breaker}"}} '
-    lines = requests.get(f"{gateway.url}/metrics", timeout=10).text.splitlines()
+    lines = requests.get(f"{gateway.url}/metrics", timeout=60).text.splitlines()
     found = [line.removeprefix(wanted) for line in lines if line.startswith(wanted)]
     return float(found[0]) if found else None
 

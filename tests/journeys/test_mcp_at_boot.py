@@ -102,5 +102,5 @@ def know_tools(client: Client, gateway: Gateway, home: House) -> None:
 
 def health(running: Booted) -> dict[str, Any]:
     """The services, as the gateway tells anybody who asks."""
-    services: dict[str, Any] = requests.get(f"{running.url}/api/v1/health", timeout=10).json()["services"]
+    services: dict[str, Any] = requests.get(f"{running.url}/api/v1/health", timeout=60).json()["services"]
     return services

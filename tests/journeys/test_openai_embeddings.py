@@ -180,7 +180,7 @@ def test_who_goes_away_stops_the_model(gateway, client):
 
 def test_embeddings_are_counted(gateway, client):
     def completed() -> float:
-        lines = requests.get(f"{gateway.url}/metrics", timeout=10).text.splitlines()
+        lines = requests.get(f"{gateway.url}/metrics", timeout=60).text.splitlines()
         found = [line for line in lines if line.startswith('soma_embeddings_total{state="completed"}')]
         return float(found[0].split()[-1]) if found else 0.0
 

@@ -132,7 +132,7 @@ def test_what_is_not_offered(gateway, client, key):
         client.moderations.create(input="x")
     assert caught.value.code == "not_found"
     refused = requests.get(
-        f"{gateway.url}/v1/chat/completions", headers={"Authorization": f"Bearer {key}"}, timeout=10
+        f"{gateway.url}/v1/chat/completions", headers={"Authorization": f"Bearer {key}"}, timeout=60
     )
     assert (refused.status_code, refused.headers["Allow"]) == (405, "POST")
     assert refused.json()["error"]["code"] == "method_not_allowed"
@@ -140,7 +140,7 @@ def test_what_is_not_offered(gateway, client, key):
 
 def _posted(gateway: Gateway, key: str, body: bytes) -> requests.Response:
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-    return requests.post(f"{gateway.url}/v1/chat/completions", data=body, headers=headers, timeout=10)
+    return requests.post(f"{gateway.url}/v1/chat/completions", data=body, headers=headers, timeout=60)
 
 
 @pytest.mark.parametrize(

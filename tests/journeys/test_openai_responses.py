@@ -400,7 +400,7 @@ def test_who_may_only_read_writes_nothing(gateway, client):
     reader = client.with_options(api_key=gateway.in_database(key_that_only_reads))
     with pytest.raises(openai.PermissionDeniedError):
         reader.responses.create(model=AGENT, input="say: hi")
-    assert requests.get(f"{gateway.url}/v1/responses/resp_1", timeout=10).status_code == 401
+    assert requests.get(f"{gateway.url}/v1/responses/resp_1", timeout=60).status_code == 401
 
 
 def test_a_worker_answers_in_the_background(client, sooner_or_later, gateway):

@@ -71,9 +71,9 @@ def test_a_response_is_in_progress_while_it_waits_for_approval(client, gateway, 
     assert client.responses.retrieve(response.id).status == "in_progress"
     address = f"{gateway.url}/api/v1/turns/{UUID(response.id.removeprefix('resp_'))}/approvals"
     bearer = {"Authorization": f"Bearer {home.member.api_key}"}
-    (asked,) = requests.get(address, headers=bearer, timeout=10).json()["items"]
+    (asked,) = requests.get(address, headers=bearer, timeout=60).json()["items"]
     answer = {"calls": [{"call_id": asked["call_id"], "decision": "approve"}]}
-    requests.post(address, json=answer, headers=bearer, timeout=10).raise_for_status()
+    requests.post(address, json=answer, headers=bearer, timeout=60).raise_for_status()
     *_, last = client.responses.retrieve(response.id, stream=True)
     assert last.type == "response.completed"
     assert last.response.output_text.startswith("42 | ")
@@ -91,7 +91,7 @@ def test_who_streams_a_response_is_told_of_the_question_and_answers_it(client, g
             assert (event.risk, event.call["name"]) == ("low", "current_time")
             answer = {"calls": [{"call_id": event.call["id"], "decision": "approve"}]}
             address = f"{gateway.url}/api/v1/turns/{turn_id}/approvals"
-            requests.post(address, json=answer, headers=bearer, timeout=10).raise_for_status()
+            requests.post(address, json=answer, headers=bearer, timeout=60).raise_for_status()
         elif event.type == "response.completed":
             text = event.response.output_text
     assert "Europe/Paris" in text

@@ -12,7 +12,7 @@ from tests.client import browserlike
 from tests.journeys.gateway import Gateway, Person
 from tests.journeys.page import visiting
 
-SECONDS = 30
+SECONDS = 60
 
 
 class Elsewhere:

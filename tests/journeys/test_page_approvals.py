@@ -180,9 +180,9 @@ def test_who_comes_too_late_is_told_and_sees_the_answer(visitor, gateway, home):
     turn = visitor.answers.last.get_attribute("data-turn")
     address = f"{gateway.url}/api/v1/turns/{turn}/approvals"
     bearer = {"Authorization": f"Bearer {home.owner.api_key}"}
-    first = requests.get(address, headers=bearer, timeout=10).json()["items"][0]
+    first = requests.get(address, headers=bearer, timeout=60).json()["items"][0]
     answer = {"calls": [{"call_id": first["call_id"], "decision": "deny", "reason": "no"}]}
-    just_before(visitor, lambda: requests.post(address, json=answer, headers=bearer, timeout=10))
+    just_before(visitor, lambda: requests.post(address, json=answer, headers=bearer, timeout=60))
     card.first.get_by_role("button", name="Approve").click()
     expect(visitor.page.locator("#problem")).to_contain_text("is denied")
     expect(card).to_have_count(1)

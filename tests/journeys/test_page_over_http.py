@@ -15,7 +15,7 @@ from tests.client import browserlike
 from tests.journeys.gateway import Gateway, Person
 from tests.journeys.house import TIME, calls, house
 
-SECONDS = 30
+SECONDS = 60
 _FIELD = re.compile(r"^(\w+): (.*)$", re.MULTILINE)
 
 

@@ -12,7 +12,7 @@ from tests.client import browserlike
 from tests.journeys.gateway import Gateway, Person, another_gateway, free_port
 from tests.journeys.page import visiting
 
-SECONDS = 30
+SECONDS = 60
 
 
 def attempt(gateway: Gateway, name: str, password: str, **headers: str) -> requests.Response:

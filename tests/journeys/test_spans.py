@@ -43,7 +43,7 @@ def server_spans(gateway: Gateway, trace_id: str) -> list[Any]:
         time.sleep(0.1)
     later = uuid.uuid4().hex
     requests.get(
-        f"{gateway.url}/api/v1/health", headers={"traceparent": f"00-{later}-b7ad6b7169203331-01"}, timeout=10
+        f"{gateway.url}/api/v1/health", headers={"traceparent": f"00-{later}-b7ad6b7169203331-01"}, timeout=60
     )
     while not gateway.collector.spans(later) and time.monotonic() < until:
         time.sleep(0.1)

@@ -200,7 +200,7 @@ def test_a_key_that_only_reads_cannot_spend(gateway):
 def test_the_browsers_session_needs_its_csrf_token(gateway):
     person = gateway.newcomer(one_time=False)
     browser = browserlike(gateway.url)
-    browser.get(f"{gateway.url}/sign-in/", timeout=10)
+    browser.get(f"{gateway.url}/sign-in/", timeout=60)
     signed_in = browser.post(
         f"{gateway.url}/sign-in/",
         data={
@@ -208,14 +208,14 @@ def test_the_browsers_session_needs_its_csrf_token(gateway):
             "password": person.password,
             "csrfmiddlewaretoken": browser.cookies["csrftoken"],
         },
-        timeout=10,
+        timeout=60,
     )
     assert signed_in.status_code == 200
-    without = browser.post(f"{gateway.url}/api/v1/sessions", json={}, timeout=10)
+    without = browser.post(f"{gateway.url}/api/v1/sessions", json={}, timeout=60)
     assert (without.status_code, without.json()["code"]) == (403, "csrf")
     header = {"X-CSRFToken": browser.cookies["csrftoken"]}
     assert (
-        browser.post(f"{gateway.url}/api/v1/sessions", json={}, headers=header, timeout=10).status_code == 201
+        browser.post(f"{gateway.url}/api/v1/sessions", json={}, headers=header, timeout=60).status_code == 201
     )
 
 

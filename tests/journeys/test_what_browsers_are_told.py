@@ -11,7 +11,7 @@ from tests.client import browserlike
 from tests.journeys.page import visiting
 from tests.stack import is_saas
 
-SECONDS = 30
+SECONDS = 60
 
 
 def test_cookies_and_addresses_are_as_safe_as_the_mode_s_way_in(gateway):

@@ -18,12 +18,12 @@ from tests.factories import Organisation, submitted
 
 def script(url: str, *steps: str) -> None:
     """What the next requests get, whatever their messages say (see ``tests.model_server``)."""
-    requests.post(f"{url}/_script", data=orjson.dumps(steps), timeout=10).raise_for_status()
+    requests.post(f"{url}/_script", data=orjson.dumps(steps), timeout=60).raise_for_status()
 
 
 def asked(url: str) -> list[dict[str, Any]]:
     """The requests that the model server had until now."""
-    return list(requests.get(f"{url}/_requests", timeout=10).json()["requests"])
+    return list(requests.get(f"{url}/_requests", timeout=60).json()["requests"])
 
 
 def profile(acme: Organisation, slug: str, **facts: Any) -> ModelProfile:

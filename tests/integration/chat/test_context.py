@@ -38,7 +38,7 @@ def model() -> Iterator[str]:
 @pytest.fixture
 def acme(model) -> Organisation:
     """An organisation whose model reads and writes 600 tokens at once."""
-    requests.post(f"{model}/_reset", timeout=10).raise_for_status()
+    requests.post(f"{model}/_reset", timeout=60).raise_for_status()
     made = organisation("acme", model_url=f"{model}/v1")
     profile(made, context_tokens=WINDOW, max_output_tokens=MOST_OUTPUT)
     return made
@@ -51,7 +51,7 @@ def profile(acme: Organisation, **facts: Any) -> ModelProfile:
 
 def asked(model: str) -> list[list[dict[str, str]]]:
     """The messages of each request until now."""
-    found = requests.get(f"{model}/_requests", timeout=10).json()["requests"]
+    found = requests.get(f"{model}/_requests", timeout=60).json()["requests"]
     return [request["body"]["messages"] for request in found]
 
 

@@ -35,7 +35,7 @@ def model() -> Iterator[str]:
 
 @pytest.fixture
 def acme(model) -> Organisation:
-    requests.post(f"{model}/_reset", timeout=10).raise_for_status()
+    requests.post(f"{model}/_reset", timeout=60).raise_for_status()
     return organisation("acme", model_url=f"{model}/v1")
 
 
@@ -89,7 +89,7 @@ def test_the_stand_in_that_answered_has_its_own_prices_and_later_prices_change_n
     profile(
         acme, "scripted", max_retries=0, fallback=spare, input_price=Decimal(900), output_price=Decimal(900)
     )
-    requests.post(f"{model}/_script", data=orjson.dumps(["fail 500"]), timeout=10).raise_for_status()
+    requests.post(f"{model}/_script", data=orjson.dumps(["fail 500"]), timeout=60).raise_for_status()
     turn = hosted(acme, said(acme, "say: from the spare one"))
     profile(acme, "spare", input_price=Decimal(1000))
     # 6 words are read and 4 are written.

@@ -40,7 +40,7 @@ def second() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def clean(first, second) -> None:
     for url in (first, second):
-        requests.post(f"{url}/_reset", timeout=10).raise_for_status()
+        requests.post(f"{url}/_reset", timeout=60).raise_for_status()
 
 
 def counted(metric: str, slug: str) -> float:

@@ -33,7 +33,7 @@ def server() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def clean(server) -> None:
-    requests.post(f"{server}/_reset", timeout=10).raise_for_status()
+    requests.post(f"{server}/_reset", timeout=60).raise_for_status()
 
 
 def events_of(turn: Turn) -> list[Record]:

@@ -94,7 +94,7 @@ class House:
 
     def turn(self, step: str | None = None) -> Turn:
         """A turn in which the server does this whenever it is asked; without a step, it answers."""
-        requests.post(f"{self.server}/_reset", timeout=10).raise_for_status()
+        requests.post(f"{self.server}/_reset", timeout=60).raise_for_status()
         if step is not None:
             script(self.server, *[step] * 3)
         return answered(self.acme, "say: hello")
@@ -205,7 +205,7 @@ def test_a_breaker_is_one_tenants_and_one_profiles_alone(house):
     house.profile(breaker_failures=1)
     house.turn("fail 500")
     neighbour = organisation("neighbour", model_url=f"{house.server}/v1")
-    requests.post(f"{house.server}/_reset", timeout=10).raise_for_status()
+    requests.post(f"{house.server}/_reset", timeout=60).raise_for_status()
     assert answered(neighbour, "say: hello").state == TurnState.COMPLETED
 
 
@@ -227,7 +227,7 @@ def test_a_cancelled_request_is_not_the_models_fault(house):
                 break
 
     house_profile = house.profile()
-    requests.post(f"{house.server}/_reset", timeout=10).raise_for_status()
+    requests.post(f"{house.server}/_reset", timeout=60).raise_for_status()
     run_coroutine(given_up())
     assert house.state() is State.CLOSED
 

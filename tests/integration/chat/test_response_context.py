@@ -70,7 +70,7 @@ def test_calls_and_outputs_go_into_the_summary_together_and_nothing_is_forgotten
         summaries = list(Message.objects.filter(session_id=session_id).exclude(summary="").order_by("id"))
         items = selectors.conversation_items(actor=acme.owner, session_id=session_id)
     assert summaries
-    asked = requests.get(f"{model}/_requests", timeout=10).json()["requests"]
+    asked = requests.get(f"{model}/_requests", timeout=60).json()["requests"]
     last = asked[-1]["body"]["messages"]
     told = orjson.dumps(last).decode()
     assert all(f"#found{number}" in told for number in range(8))

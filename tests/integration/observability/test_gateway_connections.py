@@ -37,7 +37,7 @@ def clients() -> Iterator[ExitStack]:
 
 def come(clients: ExitStack, address: Address) -> int:
     """Somebody connects, asks, and stays. The process that answers."""
-    connection = clients.enter_context(closing(http.client.HTTPConnection(*address, timeout=10)))
+    connection = clients.enter_context(closing(http.client.HTTPConnection(*address, timeout=60)))
     connection.request("POST", "/", body=b"hello")
     answer = connection.getresponse()
     answer.read()

@@ -73,7 +73,7 @@ def server(address: Address, folder: Path) -> Iterator[Process]:
 
 def say(address: Address, request: bytes) -> tuple[int, dict[str, str], bytes]:
     """Sends bytes as they are and reads the answer to its end."""
-    with closing(socket.create_connection(address, timeout=10)) as connection:
+    with closing(socket.create_connection(address, timeout=60)) as connection:
         # It may have read enough and stopped reading; the answer is there all the same.
         with suppress(BrokenPipeError, ConnectionResetError):
             connection.sendall(request)
@@ -117,7 +117,7 @@ def test_large_bodies_and_websockets_come_through(server: Process, address: Addr
 
 
 def test_the_application_hears_at_once_that_a_client_left(server: Process, address: Address):
-    with closing(socket.create_connection(address, timeout=10)) as connection:
+    with closing(socket.create_connection(address, timeout=60)) as connection:
         connection.sendall(b"GET /slow HTTP/1.1\r\nHost: here\r\n\r\n")
         assert connection.recv(1000).startswith(b"HTTP/1.1 200")
     eventually(lambda: server.said("story", "client left"), seconds=5)
@@ -128,7 +128,7 @@ def test_a_stop_lets_a_stream_go_on_for_the_drain_while_the_application_does_its
 ):
     with (
         serving(own_address, tmp_path, drain=2) as server,
-        closing(socket.create_connection(own_address, timeout=10)) as connection,
+        closing(socket.create_connection(own_address, timeout=60)) as connection,
     ):
         connection.sendall(b"GET /slow HTTP/1.1\r\nHost: here\r\n\r\n")
         connection.recv(1000)
@@ -144,7 +144,7 @@ def test_a_stop_lets_a_stream_go_on_for_the_drain_while_the_application_does_its
 def test_a_quick_stop_waits_for_no_stream(own_address: Address, tmp_path: Path):
     with (
         serving(own_address, tmp_path, drain=25) as server,
-        closing(socket.create_connection(own_address, timeout=10)) as connection,
+        closing(socket.create_connection(own_address, timeout=60)) as connection,
     ):
         connection.sendall(b"GET /slow HTTP/1.1\r\nHost: here\r\n\r\n")
         connection.recv(1000)
