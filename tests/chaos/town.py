@@ -23,7 +23,7 @@ from tests import model_server, servers, stack
 from tests.journeys.gateway import free_port
 from tests.stack import PROJECT_ROOT, RunningStack, foreign_environment
 
-READY_SECONDS = 60.0
+READY_SECONDS = 180.0
 # One process each, because two cores carry all of it; a dead host's turns are soon taken over.
 FOR_FAULTS = {
     "SA01_GATEWAY_WORKERS": "1",

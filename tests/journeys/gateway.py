@@ -28,7 +28,7 @@ from tests.stack import PROJECT_ROOT, RunningStack, foreign_environment
 InDatabase = Callable[[Callable[[], Any]], Any]
 
 LOG = "gateway.log"
-_READY_SECONDS = 60.0
+_READY_SECONDS = 180.0
 HOUSE_RULE = """package somaagent.tools
 
 concerns contains "In this house the time is told to nobody unasked." if input.tool.name == "current_time"
