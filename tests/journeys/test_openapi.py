@@ -28,6 +28,8 @@ SECONDS = 60
 
 def fuzz(gateway: Gateway, key: str, *more: str) -> None:
     """Generated requests by whose the key is."""
+    # The first look takes longest, and schemathesis waits for ten seconds.
+    requests.get(f"{gateway.url}/api/v1/openapi.json", timeout=60).raise_for_status()
     done = subprocess.run(
         [
             str(SCHEMATHESIS),
