@@ -8,7 +8,7 @@ import pytest
 
 from somaagent.embedded import Stack
 from tests.integration.embedded.house import House
-from tests.stack import started
+from tests.servers import started
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from redis.retry import Retry
 
 from somaagent.embedded import Stack
 from somaagent.embedded.addresses import loopback
-from tests.stack import start
+from tests.servers import start
 
 MOUNT = "somaagent"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from somaagent.embedded import Stack
 from tests.integration.embedded.house import House
-from tests.stack import started
+from tests.servers import started
 
 
 def main(data_dir: Path) -> None:

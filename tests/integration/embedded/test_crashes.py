@@ -17,7 +17,7 @@ import requests
 from somaagent.embedded import NotReady, Stack
 from somaagent.embedded.launch import spawn
 from tests.integration.embedded.house import House
-from tests.stack import started
+from tests.servers import started
 
 GONE_WITHIN = 10.0
 
