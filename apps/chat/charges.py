@@ -18,7 +18,7 @@ from somaagent.tenancy.budgets.standing import refuse_spent
 from somaagent.tenancy.ledger.statements import recorded
 from somaagent.tenancy.patience import performed_patiently
 from somaagent.tenancy.payers import Payer
-from somaagent.tenancy.scripts import Last, Script, Statement, performed, rows_of
+from somaagent.tenancy.scripts import Last, Script, Statement, performed, rows_of, together
 
 from . import meter
 from .endings import Unended, guessed
@@ -81,7 +81,7 @@ class Account:
     async def charge(self, spent: Spent) -> None:
         """Write a step down, once, and wait for it: what cannot be written down is not answered."""
         row = record_of(self._payer, spent, self._profiles)
-        await self._do(budgets.settled(row, self._payer) if self._budgeted else recorded(row))
+        await self._do(budgets.settled(row, self._payer) if self._budgeted else together(*recorded(row)))
 
     async def close(self, messages: Sequence[ModelMessage] = ()) -> None:
         """The run is over. What a step wrote that came to no end is guessed, as of a turn."""

@@ -40,7 +40,7 @@ def with_charges(work: Work, spent: Sequence[Spent], *writes: Statement) -> list
     rows = [record_of(payer, one, work.conversation.profiles) for one in spent]
     if work.budgeted:
         return [*(budgets.settled(row, payer) for row in rows), together(*writes)]
-    return [together(*(recorded(row) for row in rows), *writes)]
+    return [together(*(write for row in rows for write in recorded(row)), *writes)]
 
 
 def step_begin(*, work: Work, answered: StepAnswered) -> Script[bool]:

@@ -79,7 +79,7 @@ SELECT name, covers, subject_id, measure, period, amount, spent, reserved, neede
 """  # noqa: S608 as above
 
 _SETTLED = f"""
-WITH recorded AS ({{record}} RETURNING id), freed AS (
+WITH told AS ({{told}}), recorded AS ({{record}} RETURNING id), freed AS (
     DELETE FROM tenancy_reservation WHERE run_id = %(run)s RETURNING budget_id, amount
 )
 INSERT INTO tenancy_budgetcount AS count (id, created_at, tenant_id, budget_id, starts, spent)
@@ -121,11 +121,12 @@ def reserved(payer: Payer, *, tokens: int, money: Decimal | None, seconds: float
 
 
 def settled(row: UsageRecord, payer: Payer) -> Statement:
-    """Writes a step down in the ledger and, if it was not there, in the budgets; its reservations end.
+    """Writes a step down in the ledger and, if it was not there, its event and in the budgets; its
+    reservations end.
 
     Where a server counted nothing, a budget counts what was reserved.
     """
-    record = recorded(row)
+    told, record = recorded(row)
     facts = {
         **_subjects(payer),
         "run": payer.run_id,
@@ -133,10 +134,16 @@ def settled(row: UsageRecord, payer: Payer) -> Statement:
         "tokens": row.input_tokens + row.output_tokens or None,
         "money": row.cost,
     }
-    own = {name: f"ledger_{name}" for name in record.parameters}
-    sql = record.sql % {name: f"%({new})s" for name, new in own.items()}
-    ledger = {own[name]: value for name, value in record.parameters.items()}
-    return Statement(_SETTLED.replace("{record}", sql), ledger | facts)
+    ledger, event = _named(record, "ledger"), _named(told, "event")
+    sql = _SETTLED.replace("{record}", ledger.sql).replace("{told}", event.sql)
+    return Statement(sql, {**ledger.parameters, **event.parameters, **facts})
+
+
+def _named(write: Statement, prefix: str) -> Statement:
+    """The same, with other names for its parameters: to be a part of another statement."""
+    own = {name: f"{prefix}_{name}" for name in write.parameters}
+    sql = write.sql % {name: f"%({new})s" for name, new in own.items()}
+    return Statement(sql, {own[name]: value for name, value in write.parameters.items()})
 
 
 def freed(run_id: UUID) -> Statement:
