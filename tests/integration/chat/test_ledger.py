@@ -14,11 +14,12 @@ from apps.chat import completions, embeddings, host, hosting, stepping, tasks, t
 from apps.chat.embeddings import Wanted
 from apps.chat.models import Turn, TurnState
 from somaagent.agent.events import TextDelta
-from somaagent.agent.messages import ModelMessage, ToolCall, Usage
+from somaagent.agent.messages import ModelMessage, ToolCall, Usage, decimal_text
 from somaagent.agent.ports import ModelSettings
 from somaagent.agent.step_events import StepAnswered, StepCompleted
 from somaagent.background import run_coroutine
 from somaagent.tenancy.ledger.models import UsageRecord
+from somaagent.tenancy.outbox.models import OutboxEvent
 from somaagent.tenancy.scope import tenant_scope
 from somaagent.tenancy.scripts import performed
 from tests import model_server
@@ -44,8 +45,17 @@ def acme(model) -> Organisation:
 
 
 def ledger(acme: Organisation) -> list[UsageRecord]:
+    """Its rows, by step. Each was told to other systems, once, in the same transaction."""
     with tenant_scope(acme.tenant.id):
-        return list(UsageRecord.objects.order_by("step"))
+        rows = list(UsageRecord.objects.order_by("step"))
+        told = {event.id: event for event in OutboxEvent.objects.filter(type="usage.recorded")}
+    assert told.keys() == {row.id for row in rows}
+    for row in rows:
+        event = told[row.id]
+        assert (event.subject, event.data["step"]) == (str(row.run_id), row.step)
+        assert event.data["cost"] == decimal_text(row.cost)
+        assert event.data["input_tokens"] == row.input_tokens
+    return rows
 
 
 def hosted(acme: Organisation, turn: Turn) -> None:
