@@ -80,6 +80,9 @@ def _unset(setting: Setting) -> str:
         return "fails at boot"
     if setting.needed_for_auth:
         return f"fails at boot if `SA01_VAULT_AUTH={setting.needed_for_auth}`"
+    if setting.needed_with:
+        other, values = setting.needed_with
+        return f"fails at boot if `{other}` is {' or '.join(values)}"
     if setting.name == FILE_NAME or setting.default is None:
         return "–"
     return f"`{_otherwise(setting).removeprefix(' Default: ').removesuffix('.')}`"

@@ -102,6 +102,7 @@ def examine(
         if not setting.secret:
             _look_up_plain(configuration, setting)
     configuration.problems += _needed_for_login(configuration)
+    configuration.problems += _needed_with_others(configuration)
     configuration.problems += _wrong_module(configuration, environ)
     configuration.problems += _strangers(configuration)
     configuration.problems += broken(configuration.values, configuration.mode, environment)
@@ -177,6 +178,22 @@ def _needed_for_login(c: Configuration) -> Iterator[Problem]:
             yield _missing(c, setting, f"is not set; SA01_VAULT_AUTH={auth} needs it.")
 
 
+def _needed_with_others(c: Configuration) -> Iterator[Problem]:
+    for setting in c.registry:
+        if setting.needed_with and not setting.secret and _is_asked_for(c, setting):
+            other = setting.needed_with[0]
+            if setting.name not in c.values and not any(each.setting == setting.name for each in c.problems):
+                yield _missing(c, setting, f"is not set; {other}={c.values[other]} needs it.")
+
+
+def _is_asked_for(c: Configuration, setting: Setting) -> bool:
+    """Whether another setting has a value that makes this one necessary; True where it depends on none."""
+    if setting.needed_with is None:
+        return True
+    other, values = setting.needed_with
+    return c.values.get(other) in values
+
+
 def _wrong_module(c: Configuration, environ: Mapping[str, str]) -> Iterator[Problem]:
     module = environ.get("DJANGO_SETTINGS_MODULE", "")
     wanted = _MODULES.get(module)
@@ -220,7 +237,10 @@ def _look_up_secrets(c: Configuration, *, online: bool) -> None:
             c.secrets.close()
             c.secrets = None
     for setting in wanted:
-        _look_up_secret(c, setting)
+        if _is_asked_for(c, setting):
+            _look_up_secret(c, setting)
+        else:
+            c.rows.append(Row(setting.name, "", "", State.NOT_SET))
 
 
 def _look_up_secret(c: Configuration, setting: Setting) -> None:

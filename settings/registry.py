@@ -24,6 +24,7 @@ class Mode(StrEnum):
 
 
 BOTH = frozenset(Mode)
+_WITH_SASL = (PREFIX + "KAFKA_SECURITY_PROTOCOL", ("SASL_PLAINTEXT", "SASL_SSL"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Setting:
     """One setting. It comes from the environment, or, if ``vault`` is given, from Vault and nowhere else.
 
     ``needed_for_auth`` names the kind of Vault login that makes an optional setting necessary.
+    ``needed_with`` names another setting, and its values that do; a secret is looked up then alone.
     ``offered`` ones stand in the examples although they are optional.
     ``process_only`` settings steer the look-up itself and so cannot stand in the file that it reads.
     """
@@ -64,6 +66,7 @@ class Setting:
     modes: frozenset[Mode] = field(default=BOTH)
     vault: VaultKey | None = None
     needed_for_auth: str | None = None
+    needed_with: tuple[str, tuple[str, ...]] | None = None
     process_only: bool = False
     offered: bool = False
 
@@ -355,6 +358,27 @@ def _turns(s: _Section) -> None:
     )
     s.add("KAFKA_TOPIC", TEXT, "The topic there.", "somaagent.events", default="somaagent.events")
     s.add(
+        "KAFKA_SECURITY_PROTOCOL",
+        kinds.choice("PLAINTEXT", "SSL", *_WITH_SASL[1]),
+        "How Kafka is spoken to: encrypted (SSL), with a user name (SASL), both, or neither.",
+        ("PLAINTEXT", "SASL_SSL"),
+        default="PLAINTEXT",
+    )
+    s.add(
+        "KAFKA_CA_FILE",
+        PATH,
+        "The certificate authority that signed Kafka's certificate; the system's if not set.",
+        "/etc/somaagent/kafka-ca.pem",
+    )
+    s.add(
+        "KAFKA_SASL_MECHANISM",
+        kinds.choice("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"),
+        "How the user name and password are shown to Kafka.",
+        "SCRAM-SHA-512",
+        default="SCRAM-SHA-512",
+    )
+    s.add("KAFKA_USERNAME", TEXT, "Our user at Kafka.", "somaagent", needed_with=_WITH_SASL)
+    s.add(
         "OUTBOX_DAYS",
         kinds.integer(1, 365),
         "How many days published events are kept, so that they can be published again.",
@@ -423,6 +447,14 @@ def _secrets(s: _Section) -> None:
         "",
         required=True,
         vault=VaultKey("database/{SA01_DB_USER}", "password"),
+    )
+    s.add(
+        "KAFKA_PASSWORD",
+        TEXT,
+        "The password of our user at Kafka.",
+        "",
+        vault=VaultKey("core", "kafka_password"),
+        needed_with=_WITH_SASL,
     )
 
 

@@ -74,10 +74,19 @@ def _owner_login(values: Values, mode: str) -> Iterator[Complaint]:
         yield missing, f"is not set, but {given[0]} is; the owner's login needs both.", "..."
 
 
+def _kafka_password(values: Values, mode: str) -> Iterator[Complaint]:
+    del mode  # the same in both
+    protocol, mechanism = values.get("SA01_KAFKA_SECURITY_PROTOCOL"), values.get("SA01_KAFKA_SASL_MECHANISM")
+    if (protocol, mechanism) == ("SASL_PLAINTEXT", "PLAIN"):
+        message = "PLAIN without TLS sends the password for everybody on the way to read."
+        yield "SA01_KAFKA_SECURITY_PROTOCOL", message, "SASL_SSL"
+
+
 RULES: tuple[Callable[[Values, str], Iterator[Complaint]], ...] = (
     _debug,
     _cookies,
     _public_url,
     _hosts,
     _owner_login,
+    _kafka_password,
 )

@@ -28,7 +28,7 @@ from django.conf import settings as django_settings
 
 from somaagent import loops
 from somaagent.background import run_coroutine
-from somaagent.observability import logging, metrics, tracing
+from somaagent.observability import logging, metrics, routine, tracing
 
 HEARTBEAT_SECONDS = 5.0
 HEARTBEAT_EXPIRY_SECONDS = 30
@@ -206,15 +206,22 @@ def _set_up_logging(**_: Any) -> None:
     """Connected, so that Celery leaves logging alone; the entry points below name their services."""
 
 
+def _quieten() -> None:
+    scheduled = [entry["task"] for entry in app.conf.beat_schedule.values()]
+    routine.quieten(scheduled, django_settings.LOG_LEVEL)
+
+
 @signals.celeryd_init.connect
 def _worker_begins(**_: Any) -> None:
     logging.configure("worker", django_settings.LOG_LEVEL)
+    _quieten()
     logging.redact_with(django_settings.SECRETS.masked)
 
 
 @signals.beat_init.connect
 def _scheduler_begins(**_: Any) -> None:
     logging.configure("scheduler", django_settings.LOG_LEVEL)
+    _quieten()
     logging.redact_with(django_settings.SECRETS.masked)
     tracing.configure("scheduler", django_settings.OTLP_ENDPOINT)
     metrics.watch_vault("scheduler", django_settings.SECRETS)

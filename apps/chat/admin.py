@@ -20,6 +20,7 @@ from somaagent.background import run_coroutine
 from somaagent.errors import SomaError
 from somaagent.resilience.operators import breaker_close, breaker_states
 from somaagent.tenancy.admin import ReadOnlyAdmin
+from somaagent.tenancy.audit.audited import audit_by_operator
 
 from .guards import breaker_name
 from .models import Step
@@ -91,6 +92,14 @@ class TriableModelProfileAdmin(ModelProfileAdmin):
             except valkey.ERRORS:
                 messages.error(request, f"{profile.name}: Valkey, which keeps the breaker, does not answer.")
                 return
+            if changed:
+                audit_by_operator(
+                    request,
+                    action="breaker.closed",
+                    target_type="model_profile",
+                    target_id=profile.pk,
+                    facts={"name": profile.name},
+                )
             messages.success(
                 request, f"{profile.name}: " + ("closed." if changed else "its breaker was closed already.")
             )

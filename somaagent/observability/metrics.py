@@ -116,7 +116,10 @@ OUTBOX_PUBLISHED = Counter(
     "soma_outbox_published_total", "Domain events that were published; sink: kafka, valkey.", ["sink"]
 )
 OUTBOX_FAILURES = Counter(
-    "soma_outbox_failures_total", "Times that domain events could not be published, by sink.", ["sink"]
+    "soma_outbox_failures_total",
+    "Times that domain events could not be published; fault: unreachable, tls, authentication, "
+    "authorization, configuration.",
+    ["sink", "fault"],
 )
 OUTBOX_WAITING = Gauge(
     "soma_outbox_waiting",

@@ -260,7 +260,7 @@ class Events:
     """Domain events are published as they come; the answer of a publisher that is behind says by how much."""
 
     def check(self, pid: int | None) -> None:
-        from somaagent.tenancy.outbox import lag  # noqa: PLC0415 - its metrics: once their directory is there
+        from somaagent.tenancy.outbox import faults, lag  # noqa: PLC0415 - metrics: once their directory is there
 
         try:
             with connect_database() as connection:
@@ -268,10 +268,18 @@ class Events:
         except psycopg.Error as error:
             raise NotHealthy(" ".join(str(error).split())) from error
         behind = lag.lag_of(row or (0, None))
-        if behind.seconds > lag.MOST_SECONDS:
+        client = connect_valkey()
+        try:
+            told = faults.last_fault(client)
+        except (redis.RedisError, OSError) as error:
+            raise NotHealthy(f"Valkey, where the publisher says how it goes, is away: {error}") from error
+        finally:
+            client.close()
+        # What does not mend by itself is told at once, not when events have waited for long.
+        if behind.waiting and (behind.seconds > lag.MOST_SECONDS or (told is not None and told.stays)):
+            why = told.message if told is not None else "see outbox.sink_away in the worker's log."
             raise NotHealthy(
-                f"{behind.waiting} wait to be published, the oldest for {behind.seconds:.0f} s: "
-                "see outbox.sink_away in the worker's log."
+                f"{behind.waiting} wait to be published, the oldest for {behind.seconds:.0f} s: {why}"
             )
 
 

@@ -114,7 +114,8 @@ def create_invitation(
 @router.post("/invitations/accept", response={200: AcceptedOut, 409: Problem, **PROBLEMS}, tags=INVITATIONS)
 def accept_invitation(request: HttpRequest, body: AcceptIn) -> Any:
     """Become a member of the tenant that invites, besides those that the caller is a member of already."""
-    accepted = invitations.invitation_accept(token=body.token, user_id=actor_of(request).user_id)
+    actor = actor_of(request)
+    accepted = invitations.invitation_accept(token=body.token, user_id=actor.user_id, via=actor.via)
     member = accepted.membership
     return AcceptedOut(
         tenant_id=member.tenant_id, tenant=accepted.tenant_name, member_id=member.id, role=Role(member.role)

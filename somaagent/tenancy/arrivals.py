@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 import structlog
 from django.db import connection
 
+from .audit.entries import Who, audit_entry_create
 from .models import Membership, Role, Tenant, User
 from .scope import tenant_scope
 
@@ -34,13 +36,16 @@ def membership_arrive(*, tenant_id: UUID, user: User, role: Role, follows: bool)
         found, made = Membership.objects.select_for_update().get_or_create(
             tenant_id=tenant_id, user=user, defaults={"role": role}
         )
+        if made:
+            _tell(found, "created", {"role": role})
         if made or not follows or found.role == role:
             return found
         if found.role == Role.OWNER and not _another_owner(found):
             logger.warning("membership.last_owner_kept", user_id=str(user.pk), role=role)
             return found
-        found.role = role
+        before, found.role = found.role, role
         found.save(update_fields=["role"])
+        _tell(found, "changed", {"role": {"from": before, "to": role}})
         return found
 
 
@@ -48,3 +53,14 @@ def _another_owner(membership: Membership) -> bool:
     # Locked: of two owners who are demoted at once one stays.
     owners = Membership.objects.select_for_update().filter(role=Role.OWNER)
     return any(owner.pk != membership.pk for owner in owners)
+
+
+def _tell(membership: Membership, what: str, facts: dict[str, Any]) -> None:
+    """Nobody of the tenant did it but who came, by what their provider says of them."""
+    audit_entry_create(
+        by=Who(membership.user_id, "browser"),
+        action=f"membership.{what}",
+        target_type="membership",
+        target_id=membership.id,
+        facts={"user": membership.user_id, "by": "identity provider", **facts},
+    )

@@ -19,6 +19,7 @@ from somaagent.errors import Kind, SomaError, invalid, not_found
 
 from . import members
 from .actor import Actor
+from .audit.entries import Who, audit_entry_create, who
 from .idempotency import Idempotency
 from .models import Invitation, Membership, User
 from .scope import tenant_scope
@@ -96,6 +97,7 @@ def invitation_create(
                 expires_at=until,
                 **(idempotency.columns() if idempotency else {}),
             )
+            _tell(who(actor), "created", invitation, name=name, expires_at=until.isoformat())
     except IntegrityError:
         # Sent twice at the same moment: the other one was first.
         if idempotency and (existing := idempotency.find(mine)):
@@ -108,7 +110,8 @@ def invitation_revoke(*, actor: Actor, invitation_id: UUID) -> None:
     """Nobody can accept it any more. One that was accepted, or revoked before, stays as it is."""
     invitation = invitation_get(actor=actor, invitation_id=invitation_id)
     members.require_owner_for(actor, invitation.role)
-    _open().filter(id=invitation.id).update(revoked_at=timezone.now())
+    if _open().filter(id=invitation.id).update(revoked_at=timezone.now()):
+        _tell(who(actor), "revoked", invitation)
 
 
 def invitation_shown(*, token: str) -> Shown:
@@ -121,8 +124,10 @@ def invitation_shown(*, token: str) -> Shown:
     return Shown(tenant_id, tenant_name, invitation_id, invitation.role, invitation.expires_at)
 
 
-def invitation_accept(*, token: str, user_id: UUID) -> Accepted:
+def invitation_accept(*, token: str, user_id: UUID, via: str = "browser") -> Accepted:
     """Make the user a member by the token. The same user may show it again: they are a member.
+
+    ``via``: as in the audit, of the inviting tenant.
 
     Raises ``not_found`` for a token that is unknown, expired, revoked or somebody else used, and
     ``already_member``, which leaves the invitation open for whom it was meant.
@@ -147,7 +152,18 @@ def invitation_accept(*, token: str, user_id: UUID) -> Accepted:
         member = Membership.objects.create(tenant_id=tenant_id, user_id=user_id, role=invitation.role)
         invitation.accepted_at, invitation.accepted_by_id = timezone.now(), user_id
         invitation.save(update_fields=["accepted_at", "accepted_by"])
+        _tell(Who(user_id, via), "accepted", invitation, membership=member.id)
     return Accepted(tenant_name, member)
+
+
+def _tell(by: Who, what: str, invitation: Invitation, **facts: object) -> None:
+    audit_entry_create(
+        by=by,
+        action=f"invitation.{what}",
+        target_type="invitation",
+        target_id=invitation.id,
+        facts={"role": invitation.role, **facts},
+    )
 
 
 def _found(token: str) -> tuple[UUID, str, UUID]:

@@ -12,6 +12,7 @@ from uuid import UUID
 from somaagent.errors import Kind, SomaError, not_found
 
 from .actor import Actor
+from .audit.entries import audit_entry_create, who
 from .models import Membership, Role
 
 if TYPE_CHECKING:
@@ -63,8 +64,15 @@ def member_change(*, actor: Actor, member_id: UUID, role: str) -> Membership:
         return member
     require_owner_for(actor, member.role, role)
     _keep_an_owner(member)
-    member.role = role
+    before, member.role = member.role, role
     member.save(update_fields=["role"])
+    audit_entry_create(
+        by=who(actor),
+        action="membership.changed",
+        target_type="membership",
+        target_id=member.id,
+        facts={"user": member.user_id, "role": {"from": before, "to": role}},
+    )
     return member
 
 
@@ -75,7 +83,11 @@ def member_remove(*, actor: Actor, member_id: UUID) -> None:
         require_manager(actor)
         require_owner_for(actor, member.role)
     _keep_an_owner(member)
+    ended, facts = member.id, {"user": member.user_id, "role": member.role}
     member.delete()
+    audit_entry_create(
+        by=who(actor), action="membership.deleted", target_type="membership", target_id=ended, facts=facts
+    )
 
 
 def _locked(actor: Actor, member_id: UUID) -> tuple[Actor, Membership]:

@@ -18,6 +18,7 @@ from playwright.sync_api import Page, expect
 
 from somaagent.embedded.addresses import loopback
 from tests.client import browserlike
+from tests.journeys.audited import told_of
 from tests.journeys.gateway import Gateway, another_gateway, free_port
 from tests.journeys.house import House, house
 from tests.journeys.page import Visitor, visiting
@@ -165,6 +166,9 @@ def test_a_newcomer_gets_an_account_with_the_role_of_their_groups(browser, porta
             expect(ann.page).to_have_url(re.compile(r"/\?archived$"))
         assert roles(portal.gateway, "ann", portal.acme) == ["admin"]
         set_role(portal, "ann", "viewer")  # by hand; the groups have the last word at the next sign-in
+    assert told_of(portal.gateway, "ann") == [
+        "membership.created", "user.created", "user.signed_in", "membership.changed", "user.signed_in",
+    ]  # fmt: skip
 
 
 def set_role(portal: Portal, name: str, role: str) -> None:
@@ -189,6 +193,7 @@ def test_accounts_are_merged_on_an_address_that_both_sides_verified(browser, por
     with arriving(browser, portal, "dora") as dora:
         expect(dora.page.get_by_role("button", name=name)).to_be_visible()
     assert roles(portal.gateway, name, portal.acme) == ["member"]
+    assert told_of(portal.gateway, name) == ["user.account_merged", "membership.changed", "user.signed_in"]
     with visiting(browser, portal.gateway) as dora:
         dora.page.goto(f"{portal.gateway.url}/sign-in/")
         dora.page.get_by_label("Username").fill(name)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.journeys.audited import told_of
 from tests.journeys.gateway import Gateway, Person, another_gateway
 from tests.journeys.page import Visitor, visiting
 
@@ -93,6 +94,11 @@ def test_a_second_factor_is_set_up_asked_for_and_used_once(browser, gateway, per
         somebody.sign_in(person)
         give(somebody.page, recovery[3])
         expect(somebody.page.get_by_text("This code is not right, or was used already")).to_be_visible()
+    told = told_of(gateway, person.name)
+    # The app and the recovery codes; then a made-up code, a used one, and a used recovery code.
+    assert told.count("user.second_factor_added") == 2
+    assert told.count("user.sign_in_failed") == 3
+    assert told.count("user.signed_in") == 3
 
 
 def assert_sealed(gateway: Gateway, person: Person, secret: str) -> None:
@@ -126,12 +132,18 @@ def test_it_is_taken_away_by_who_knows_it(browser, gateway, person):
         page.goto(f"{gateway.url}/account/second-factor/")
         set_up(somebody, person)
         page.goto(f"{gateway.url}/account/second-factor/")
+        page.goto(f"{gateway.url}/account/second-factor/codes/new/")
+        page.get_by_role("button").last.click()
+        page.goto(f"{gateway.url}/account/second-factor/")
         page.get_by_role("link", name="Take the second factor away").click()
         page.get_by_role("button", name="Take it away").click()
         expect(page.get_by_role("link", name="Set it up")).to_be_visible()
     with visiting(browser, gateway) as somebody:
         somebody.sign_in(person)
         expect(somebody.page.get_by_text("No chats yet")).to_be_visible()
+    told = told_of(gateway, person.name)
+    assert told.count("user.second_factor_renewed") == 1
+    assert told.count("user.second_factor_removed") == 2
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,13 @@ class Manifest:
             "secrets_left": self.secrets_left,
         }
 
+    def text(self) -> bytes:
+        return orjson.dumps(self.data(), option=orjson.OPT_INDENT_2)
+
+    def digest(self) -> str:
+        """SHA-256 of the text, in hex: by it the audits here and there name the archive."""
+        return hashlib.sha256(self.text()).hexdigest()
+
 
 def file_of(table: str) -> str:
     return f"tables/{table}.jsonl"
@@ -65,7 +72,7 @@ class Writer:
         return rows
 
     def finish(self) -> None:
-        self._zip.writestr(MANIFEST, orjson.dumps(self.manifest.data(), option=orjson.OPT_INDENT_2))
+        self._zip.writestr(MANIFEST, self.manifest.text())
         self._zip.close()
 
     def abandon(self) -> None:

@@ -14,6 +14,7 @@ from django.db import IntegrityError, connection, models, transaction
 
 from somaagent.errors import SomaError
 from somaagent.tenancy import services as tenancy
+from somaagent.tenancy.audit.entries import BY_COMMAND, audit_entry_create
 from somaagent.tenancy.audit.models import AuditEntry
 from somaagent.tenancy.models import Tenant, User
 from somaagent.tenancy.scope import tenant_scope
@@ -70,6 +71,13 @@ def _bring_in(reader: Reader, slug: str | None, secrets: Secrets, say: Say) -> N
             if holds_secrets(table):
                 rows = _with_seals(tenant, table, rows, secrets)
             say(f"{table}: {_insert(model, rows)}")
+        audit_entry_create(
+            by=BY_COMMAND,
+            action="tenant.imported",
+            target_type="tenant",
+            target_id=tenant.id,
+            facts={"manifest_sha256": reader.manifest.digest(), "made_at": reader.manifest.made_at},
+        )
         with connection.cursor() as cursor:
             cursor.execute(
                 "SET CONSTRAINTS ALL IMMEDIATE"

@@ -14,6 +14,7 @@ from django.db import connection, models, transaction
 from django.utils import timezone
 
 from apps.chat import selectors as chat
+from somaagent.tenancy.audit.entries import BY_COMMAND, audit_entry_create
 from somaagent.tenancy.models import Tenant
 from somaagent.tenancy.scope import tenant_scope
 
@@ -37,6 +38,7 @@ def tenant_export(*, slug: str, path: Path, key_file: Path | None, say: Say) -> 
     writer = _writer(path)
     try:
         _write(tenant, writer, secrets, say)
+        _tell(tenant, writer.manifest, with_secrets=key_file is not None)
     except BaseException:
         writer.abandon()
         path.unlink()
@@ -85,6 +87,18 @@ def _write(tenant: Tenant, writer: Writer, secrets: Secrets, say: Say) -> None:
                 say(f"{table}: {count}")
     writer.manifest.secrets_left = secrets.left
     writer.finish()
+
+
+def _tell(tenant: Tenant, manifest: Manifest, *, with_secrets: bool) -> None:
+    """Behind the archive, which is taken away again where this cannot be told: it has the chain before it."""
+    with tenant_scope(tenant.id):
+        audit_entry_create(
+            by=BY_COMMAND,
+            action="tenant.exported",
+            target_type="tenant",
+            target_id=tenant.id,
+            facts={"manifest_sha256": manifest.digest(), "with_secrets": with_secrets},
+        )
 
 
 def _facts(tenant: Tenant) -> dict[str, Any]:

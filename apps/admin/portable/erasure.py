@@ -1,6 +1,7 @@
 """``manage.py tenant erase``: a tenant is gone, and a signed report says so.
 
-As the role that owns the tables: the application cannot delete what it may only add to.
+As the role that owns the tables: the application cannot delete what it may only add to. The tenant's
+audit goes with it: that it was erased, the report tells, which has the chain's end, and the log.
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ from django.utils import timezone
 
 from apps.chat import stream
 from somaagent import valkey
+from somaagent.tenancy.audit.entries import BY_COMMAND, audit_without_tenant
+from somaagent.tenancy.audit.models import AuditHead
 from somaagent.tenancy.models import Tenant, User
+from somaagent.tenancy.outbox.models import OutboxEvent
+from somaagent.tenancy.scope import tenant_scope
 
 from . import tables
 from .departure import Say
@@ -40,13 +45,17 @@ def tenant_erase(*, slug: str, path: Path, say: Say) -> None:
     """Erase a suspended tenant, and write the report to ``path``. Raises ``CommandError``: nothing went."""
     with path.open("xb") as file, transaction.atomic():
         tenant = _suspended(slug)
+        tenant_id = tenant.id
         _as_owner()
+        ended = _end_of(tenant)
         erased = _erase(tenant)
         for table, count in erased.rows.items():
             say(f"{table}: {count}")
         say(f"people: {erased.people}")
         say(f"keys in Valkey: {erased.keys}")
-        file.write(_signed(tenant, erased))
+        file.write(_signed(tenant, erased, ended))
+    # Its own chain is gone with it.
+    audit_without_tenant(by=BY_COMMAND, action="tenant.erased", target_type="tenant", target_id=tenant_id)
 
 
 def report_verify(path: Path) -> dict[str, Any]:
@@ -83,6 +92,15 @@ def _as_owner() -> None:
         (may,) = cursor.fetchone()
     if not may:
         raise CommandError("This needs the role that owns the tables: see SA01_DB_OWNER_USER.")
+
+
+def _end_of(tenant: Tenant) -> dict[str, Any]:
+    """What the report keeps of the audit and the events: how far the chain went, and what nobody heard."""
+    with tenant_scope(tenant.id):
+        head = AuditHead.objects.first()
+        unheard = OutboxEvent.objects.filter(published_at=None).count()
+    audit = {"number": head.number, "digest": bytes(head.digest).hex()} if head is not None else None
+    return {"audit_head": audit, "events_not_published": unheard}
 
 
 def _erase(tenant: Tenant) -> Erased:
@@ -152,13 +170,14 @@ def _column(query: str, *parameters: Any) -> list[Any]:
         return [value for (value,) in cursor.fetchall()]
 
 
-def _signed(tenant: Tenant, erased: Erased) -> bytes:
+def _signed(tenant: Tenant, erased: Erased, ended: dict[str, Any]) -> bytes:
     told = {
         "erased": {"tenant_id": str(tenant.id), "slug": tenant.slug, "name": tenant.name},
         "at": timezone.now().isoformat(),
         "rows": erased.rows,
         "people": erased.people,
         "valkey_keys": erased.keys,
+        **ended,
         "searched": "every row of every table, for the ids of the tenant and of its people: none left",
     }
     return orjson.dumps(told | {"signature": _SIGNER.signature(_canonical(told))}, option=orjson.OPT_INDENT_2)

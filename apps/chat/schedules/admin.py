@@ -13,6 +13,7 @@ from unfold.decorators import action, display
 
 from somaagent.errors import SomaError
 from somaagent.tenancy.admin import ReadOnlyAdmin
+from somaagent.tenancy.audit.audited import audit_by_operator
 
 from . import runs, services
 from .models import Schedule, ScheduleRun
@@ -52,29 +53,37 @@ class ScheduleAdmin(ReadOnlyAdmin):
                 message="An operator paused this schedule.",
             )
 
-        _each(request, schedules, paused, "Paused")
+        _each(request, schedules, paused, "paused")
 
     @action(description="Resume the chosen schedules")
     def resume(self, request: HttpRequest, schedules: QuerySet[Schedule]) -> None:
-        _each(request, schedules, lambda found: services.schedule_resume(schedule_id=found), "Resumed")
+        _each(request, schedules, lambda found: services.schedule_resume(schedule_id=found), "resumed")
 
     @action(description="Run the chosen schedules now")
     def run(self, request: HttpRequest, schedules: QuerySet[Schedule]) -> None:
-        _each(request, schedules, lambda found: runs.run_for_its_user(schedule_id=found), "Begun")
+        _each(request, schedules, lambda found: runs.run_for_its_user(schedule_id=found), "begun")
 
 
 def _each(
     request: HttpRequest, schedules: QuerySet[Schedule], act: Callable[[UUID], object], done: str
 ) -> None:
-    """Tell of how many it was done, and of each that it could not be done to."""
+    """Do it to each, and tell of how many it was done, and of each that it could not be done to."""
     count = 0
     for schedule_id, name in list(schedules.values_list("id", "name")):
         try:
             with transaction.atomic():
-                count += bool(act(schedule_id))
+                if act(schedule_id):
+                    count += 1
+                    audit_by_operator(
+                        request,
+                        action=f"schedule.{done}",
+                        target_type="schedule",
+                        target_id=schedule_id,
+                        facts={},
+                    )
         except SomaError as error:
             messages.error(request, f"{name}: {error.message}")
-    messages.success(request, f"{done}: {count}.")
+    messages.success(request, f"{done.capitalize()}: {count}.")
 
 
 @admin.register(ScheduleRun)

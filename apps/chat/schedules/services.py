@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypedDict, Unpack
+import hashlib
+from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
@@ -12,6 +13,7 @@ from apps.sessions import selectors as sessions
 from apps.sessions import services as session_services
 from somaagent.errors import Kind, SomaError
 from somaagent.tenancy.actor import Actor
+from somaagent.tenancy.audit.entries import audit_entry_create, differences, who
 from somaagent.tenancy.idempotency import Idempotency
 
 from . import selectors
@@ -58,7 +60,7 @@ def schedule_create(
     _refuse_too_many(actor)
     try:
         with transaction.atomic():
-            return Schedule.objects.create(
+            schedule = Schedule.objects.create(
                 tenant_id=actor.tenant_id,
                 user_id=actor.user_id,
                 agent=chosen,
@@ -72,6 +74,8 @@ def schedule_create(
                 next_run_at=timing.next_after(timezone.now()) if enabled else None,
                 **(idempotency.columns() if idempotency else {}),
             )
+            _tell(actor, "created", schedule.id, _told(schedule))
+            return schedule
     except IntegrityError:
         # The same key, sent twice at once: the other one was first.
         if idempotency and (existing := idempotency.find(mine)):
@@ -84,6 +88,7 @@ def schedule_update(*, actor: Actor, schedule_id: UUID, **changes: Unpack[Change
     selectors.schedule_get(actor=actor, schedule_id=schedule_id)
     locked = Schedule.objects.select_for_update(of=("self",)).select_related("agent")
     schedule = locked.get(id=schedule_id)
+    before = _told(schedule)
     if "prompt" in changes:
         session_services.refuse_unfit(changes["prompt"], field="body.prompt", empty=NO_PROMPT)
     if "agent" in changes:
@@ -91,6 +96,18 @@ def schedule_update(*, actor: Actor, schedule_id: UUID, **changes: Unpack[Change
     for fact in ("name", "prompt", "session_policy", "missed_runs"):
         if fact in changes:
             setattr(schedule, fact, changes[fact])
+    enabled = _replanned(schedule, changes)
+    if "enabled" in changes:
+        schedule.paused_code = schedule.paused_message = ""
+    schedule.enabled = enabled
+    schedule.save()
+    if changed := differences(before, _told(schedule)):
+        _tell(actor, "changed", schedule.id, changed)
+    return schedule
+
+
+def _replanned(schedule: Schedule, changes: Changes) -> bool:
+    """Change when it runs, and its next run where that moves. Gives whether it is enabled from now on."""
     when = timing_of(
         cron=changes.get("cron", schedule.cron), time_zone=changes.get("time_zone", schedule.time_zone)
     )
@@ -101,16 +118,15 @@ def schedule_update(*, actor: Actor, schedule_id: UUID, **changes: Unpack[Change
         schedule.next_run_at = when.next_after(timezone.now())
     if not enabled:
         schedule.next_run_at = None
-    if "enabled" in changes:
-        schedule.paused_code = schedule.paused_message = ""
-    schedule.enabled = enabled
-    schedule.save()
-    return schedule
+    return enabled
 
 
 def schedule_delete(*, actor: Actor, schedule_id: UUID) -> None:
     """Delete the schedule and the record of its runs. The sessions that they made stay."""
-    selectors.schedule_get(actor=actor, schedule_id=schedule_id).delete()
+    schedule = selectors.schedule_get(actor=actor, schedule_id=schedule_id)
+    facts = _told(schedule)
+    schedule.delete()
+    _tell(actor, "deleted", schedule_id, facts)
 
 
 def schedule_pause(*, schedule_id: UUID, code: str, message: str) -> bool:
@@ -131,6 +147,26 @@ def schedule_resume(*, schedule_id: UUID) -> bool:
     schedule.paused_code = schedule.paused_message = ""
     schedule.save(update_fields=["next_run_at", "enabled", "paused_code", "paused_message"])
     return True
+
+
+def _told(schedule: Schedule) -> dict[str, Any]:
+    """What the audit says of it: of its words, which are its user's, only whether they are others."""
+    words = f"{schedule.name}\n{schedule.prompt}"
+    return {
+        "words_sha256": hashlib.sha256(words.encode()).hexdigest(),
+        "agent": schedule.agent.slug,
+        "cron": schedule.cron,
+        "time_zone": schedule.time_zone,
+        "session_policy": schedule.session_policy,
+        "missed_runs": schedule.missed_runs,
+        "enabled": schedule.enabled,
+    }
+
+
+def _tell(actor: Actor, what: str, schedule_id: UUID, facts: dict[str, Any]) -> None:
+    audit_entry_create(
+        by=who(actor), action=f"schedule.{what}", target_type="schedule", target_id=schedule_id, facts=facts
+    )
 
 
 def _speak_with(schedule: Schedule, agent: str) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
+from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import structlog
@@ -16,6 +19,7 @@ from apps.chat.ended import turns_ended
 from somaagent.errors import Kind, SomaError
 from somaagent.outbound.addresses import allowed_url
 from somaagent.tenancy.actor import Actor
+from somaagent.tenancy.audit.entries import audit_entry_create, differences, who
 from somaagent.tenancy.idempotency import Idempotency
 from somaagent.tenancy.scripts import Row, Script, performed, together
 
@@ -52,6 +56,7 @@ def webhook_create(
     try:
         with transaction.atomic():
             webhook.save(force_insert=True)
+            _tell(actor, "created", webhook.id, _told(webhook))
     except IntegrityError:
         # Sent twice at the same moment: the other one was first.
         if idempotency and (existing := idempotency.find(mine.all())):
@@ -70,6 +75,7 @@ def webhook_update(
 ) -> Webhook:
     """Changes what is given. Enabling forgets why it was disabled; disabling gives up what is pending."""
     webhook = selectors.webhook_get(actor=actor, webhook_id=webhook_id, for_update=True)
+    before = _told(webhook)
     if url is not None:
         _check_url(url)
         webhook.url = url
@@ -82,12 +88,17 @@ def webhook_update(
     webhook.save()
     if not webhook.enabled:
         pending_give_up(webhook_id=webhook.id)
+    if changed := differences(before, _told(webhook)):
+        _tell(actor, "changed", webhook.id, changed)
     return webhook
 
 
 def webhook_delete(*, actor: Actor, webhook_id: UUID) -> None:
     """With all that was delivered to it or waits."""
-    selectors.webhook_get(actor=actor, webhook_id=webhook_id).delete()
+    webhook = selectors.webhook_get(actor=actor, webhook_id=webhook_id)
+    facts = _told(webhook)
+    webhook.delete()
+    _tell(actor, "deleted", webhook_id, facts)
 
 
 def webhook_rotate_secret(*, actor: Actor, webhook_id: UUID) -> tuple[Webhook, str]:
@@ -96,6 +107,7 @@ def webhook_rotate_secret(*, actor: Actor, webhook_id: UUID) -> tuple[Webhook, s
     secret = signing.new_secret()
     sealing.replace(webhook, secret)
     webhook.save(update_fields=["encrypted_secret", "previous_secrets"])
+    _tell(actor, "secret_rotated", webhook.id, {})
     return webhook, secret
 
 
@@ -163,6 +175,22 @@ def wake_workers(delivery_ids: Sequence[UUID], tenant_id: UUID) -> None:
             current_app.send_task(DELIVER, args=[str(delivery_id), str(tenant_id)], retry=False)
     except OperationalError as error:
         logger.warning("webhook.worker_not_woken", reason=str(error), deliveries=len(delivery_ids))
+
+
+def _told(webhook: Webhook) -> dict[str, Any]:
+    """What the audit says of it. An address may hold a secret: its host, and whether it is another."""
+    return {
+        "host": urlsplit(webhook.url).hostname,
+        "url_sha256": hashlib.sha256(webhook.url.encode()).hexdigest(),
+        "events": list(webhook.events),
+        "enabled": webhook.enabled,
+    }
+
+
+def _tell(actor: Actor, what: str, webhook_id: UUID, facts: dict[str, Any]) -> None:
+    audit_entry_create(
+        by=who(actor), action=f"webhook.{what}", target_type="webhook", target_id=webhook_id, facts=facts
+    )
 
 
 def _check_url(url: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django import forms
@@ -54,16 +54,23 @@ def kind_of(obj: Model) -> str:
     return _WORDS.sub("_", type(obj).__name__).lower()
 
 
-def _keep(request: HttpRequest, obj: Model, what: str, message: Any) -> None:
+def audit_by_operator(
+    request: HttpRequest, *, action: str, target_type: str, target_id: object, facts: Mapping[str, Any]
+) -> None:
+    """An entry on what is done in the admin: in the operator's tenant, or in the log for who has none."""
     operator: Actor | None = getattr(request, "actor", None)
-    kind = kind_of(obj)
-    told = {"action": f"{kind}.{what}", "target_type": kind, "target_id": obj.pk}
+    by = Who(getattr(request.user, "pk", None), "admin")
     if operator is None:
-        audit_without_tenant(by=Who(getattr(request.user, "pk", None), "admin"), **told)
+        audit_without_tenant(by=by, action=action, target_type=target_type, target_id=target_id)
         return
+    audit_entry_create(by=by, action=action, target_type=target_type, target_id=target_id, facts=facts)
+
+
+def _keep(request: HttpRequest, obj: Model, what: str, message: Any) -> None:
+    kind = kind_of(obj)
     facts = {"name": str(obj), "values": getattr(request, _VALUES, {}), "message": message}
     given = {name: value for name, value in facts.items() if value}
-    audit_entry_create(by=Who(operator.user_id, "admin"), facts=given, **told)
+    audit_by_operator(request, action=f"{kind}.{what}", target_type=kind, target_id=obj.pk, facts=given)
 
 
 def _values(form: Any) -> dict[str, Any]:

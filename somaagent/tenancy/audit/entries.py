@@ -86,6 +86,11 @@ def _one(statement: Statement) -> Script[None]:
     yield [statement]
 
 
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts on a change: of each name whose value is another one, both, as the admin's forms tell it."""
+    return {name: {"from": before[name], "to": value} for name, value in now.items() if before[name] != value}
+
+
 def audit_without_tenant(*, by: Who, action: str, target_type: str = "", target_id: object = "") -> None:
     """What is to be told of somebody who belongs to no tenant: no chain could hold it, so the log does."""
     metrics.AUDIT_WITHOUT_TENANT.inc()

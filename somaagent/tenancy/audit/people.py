@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
+
+from django.db import connection
 
 from somaagent.tenancy.models import User
 from somaagent.tenancy.scope import tenant_scope
@@ -13,11 +16,21 @@ from .entries import Who, audit_entry_create, audit_without_tenant
 
 
 def audit_of_user(*, user: User | None, by: Who, action: str, facts: Mapping[str, Any] | None = None) -> None:
-    """An entry in the tenant that the user signs in to; in the log alone for who has none."""
-    actor = actor_by_user(user.pk) if user is not None else None
+    """An entry in the tenant that the user signs in to, or would; in the log for who belongs to none."""
+    tenant_id = _home_of(user.pk) if user is not None else None
     target_id = user.pk if user is not None else ""
-    if actor is None:
+    if tenant_id is None:
         audit_without_tenant(by=by, action=action, target_type="user", target_id=target_id)
         return
-    with tenant_scope(actor.tenant_id):
+    with tenant_scope(tenant_id):
         audit_entry_create(by=by, action=action, target_type="user", target_id=target_id, facts=facts)
+
+
+def _home_of(user_id: UUID) -> UUID | None:
+    """Who is disabled, or whose tenants are all suspended, is told of where they were a member first."""
+    if (actor := actor_by_user(user_id)) is not None:
+        return actor.tenant_id
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tenant_id FROM tenancy_tenants_of_user(%s)", [user_id])
+        row = cursor.fetchone()
+    return row[0] if row is not None else None

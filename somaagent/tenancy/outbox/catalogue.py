@@ -46,9 +46,7 @@ class ToolCalled(BaseModel):
     call_id: str
     tool: str
     source: str = Field(description="Who offers the tool; empty where there is no such tool.")
-    outcome: Literal[
-        "ok", "failed", "timed_out", "refused", "denied", "expired", "cancelled", "cut_short"
-    ]
+    outcome: Literal["ok", "failed", "timed_out", "refused", "denied", "expired", "cancelled", "cut_short"]
     answer: Literal["", "approved", "denied", "expired"] = Field(
         description="What became of the question whether it may run; empty where nobody was asked."
     )

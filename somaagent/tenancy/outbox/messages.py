@@ -11,6 +11,7 @@ import orjson
 
 from somaagent.errors import Kind, SomaError
 
+from .faults import Fault
 from .models import OutboxEvent
 
 SOURCE = "urn:somaagent"
@@ -27,8 +28,9 @@ class Message:
 class SinkAwayError(SomaError):
     """Events could not be handed over; they wait."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, fault: Fault = Fault.UNREACHABLE) -> None:
         super().__init__(Kind.UNAVAILABLE, "events_sink_away", f"Events cannot be published now: {reason}")
+        self.fault = fault
 
 
 class Sink(Protocol):

@@ -72,7 +72,7 @@ def batch_publish(*, tenant_id: UUID, to: Sink) -> int:
         _mark(events[:count])
     metrics.OUTBOX_PUBLISHED.labels(sink=to.name).inc(count)
     if count < len(events):
-        raise SinkAwayError(f"{to.name} took {count} of {len(events)}")
+        raise SinkAwayError(f"{to.name} took {count} of {len(events)}.")
     return count
 
 

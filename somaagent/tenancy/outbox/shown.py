@@ -17,9 +17,10 @@ _HEAD = """# Domain events
 Written by `manage.py event_catalogue`; as JSON Schema: [events.schema.json](events.schema.json), by
 `manage.py event_catalogue --schema`. How they are published: [operations](operations.md#domain-events).
 
-A message is a CloudEvent 1.0 in JSON: `id`, `source` (`urn:somaagent`), `type`, `subject`, `time`, `partitionkey` (the organisation),
-`sequence` (counts its events from 1, as text), `data`. Fields are added in later versions, and new types: pass over what you do not
-know. A decimal is a text. No event holds what users or models said, nor secrets.
+A message is a CloudEvent 1.0 in JSON: `id`, `source` (`urn:somaagent`), `type`, `subject`, `time`,
+`partitionkey` (the organisation), `sequence` (counts its events from 1, as text), `data`. Fields are added in
+later versions, and new types: pass over what you do not know. A decimal is a text. No event holds what users
+or models said, nor secrets.
 """
 
 
@@ -32,7 +33,17 @@ def schema() -> dict[str, Any]:
         "$schema": DIALECT,
         "title": "A domain event of SomaAgent, as a CloudEvent 1.0 in JSON",
         "type": "object",
-        "required": ["specversion", "id", "source", "type", "subject", "time", "partitionkey", "sequence", "data"],
+        "required": [
+            "specversion",
+            "id",
+            "source",
+            "type",
+            "subject",
+            "time",
+            "partitionkey",
+            "sequence",
+            "data",
+        ],
         "properties": {
             "specversion": {"const": "1.0"},
             "id": {"type": "string", "format": "uuid"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import timedelta
 
 import structlog
@@ -13,7 +14,7 @@ from somaagent import valkey
 from somaagent.observability import metrics
 from somaagent.tenancy.selectors import tenant_ids
 
-from . import publishing
+from . import faults, publishing
 from .messages import SinkAwayError
 
 # Spares workers: one publishes at a time, and none for a while after it failed. Order needs neither.
@@ -31,15 +32,19 @@ def outbox_publish() -> None:
     if not waiting or not client.set(BUSY, "1", nx=True, ex=BUSY_SECONDS):
         return
     sink = publishing.sink()
+    # Whoever cannot be published for does not keep the same others waiting each time.
+    random.shuffle(waiting)
     try:
         for tenant_id in waiting:
             while publishing.batch_publish(tenant_id=tenant_id, to=sink):
                 client.expire(BUSY, BUSY_SECONDS)
     except SinkAwayError as error:
-        metrics.OUTBOX_FAILURES.labels(sink=sink.name).inc()
-        logger.warning("outbox.sink_away", sink=sink.name, reason=error.message)
+        metrics.OUTBOX_FAILURES.labels(sink=sink.name, fault=error.fault).inc()
+        logger.warning("outbox.sink_away", sink=sink.name, fault=error.fault, reason=error.message)
+        faults.fault_keep(client, faults.Told(error.fault, error.message))
         client.expire(BUSY, PAUSE_SECONDS)
     else:
+        faults.fault_forget(client)
         client.delete(BUSY)
 
 

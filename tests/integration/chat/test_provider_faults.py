@@ -33,6 +33,7 @@ from somaagent.orchestrator.registry import NotHealthy
 from somaagent.resilience import keys
 from somaagent.resilience.breaker_store import State
 from somaagent.resilience.operators import breaker_close, breaker_states
+from somaagent.tenancy.audit.models import AuditEntry
 from somaagent.tenancy.scope import tenant_scope
 from tests import model_server
 from tests.factories import Organisation, organisation, user_of
@@ -262,6 +263,10 @@ def test_what_an_operator_sees_and_closes(house):
         asking = operators_request(house)
         shown.close_breakers(asking, ModelProfile.objects.all())
         assert [str(message) for message in asking._messages] == ["Scripted: closed."]
+        (told,) = AuditEntry.objects.filter(action="breaker.closed")
+        assert (told.via, told.user_id) == ("admin", house.acme.owner.user_id)
+        shown.close_breakers(operators_request(house), ModelProfile.objects.all())
+        assert AuditEntry.objects.filter(action="breaker.closed").count() == 1
         assert states_of(shown.changelist_view(operators_request(house))) == ["closed"]
     assert house.turn().state == TurnState.COMPLETED
     house.profile(breaker_failures=0)

@@ -49,6 +49,8 @@ def test_the_scheduler_sends_sweeps_the_worker_runs_them_and_both_show_that_they
         "PROMETHEUS_MULTIPROC_DIR": str(tmp_path),
         "SA01_DRAIN_SECONDS": str(drain),
         "SA01_SWEEP_SECONDS": "1",
+        # Otherwise what runs again and again is told of only where it fails.
+        "SA01_LOG_LEVEL": "DEBUG",
     }
     password = settings.VALKEY["password"]
     with (

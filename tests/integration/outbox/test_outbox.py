@@ -141,7 +141,7 @@ def test_kafka_gets_a_tenant_s_events_in_order(kafka: Broker, topic):
 
 def test_while_kafka_is_away_events_wait_in_their_order(tmp_path, settings):
     acme = organisation()
-    before = metrics.OUTBOX_FAILURES.labels(sink="kafka")._value.get()
+    before = metrics.OUTBOX_FAILURES.labels(sink="kafka", fault="unreachable")._value.get()
     with broker(tmp_path) as kafka:
         settings.KAFKA_BOOTSTRAP, settings.KAFKA_TOPIC = kafka.address, kafka.topic()
         tell(acme.tenant, "first")
@@ -151,7 +151,7 @@ def test_while_kafka_is_away_events_wait_in_their_order(tmp_path, settings):
         with pytest.raises(SinkAwayError):
             publish(acme.tenant)
         tasks.outbox_publish()
-        assert metrics.OUTBOX_FAILURES.labels(sink="kafka")._value.get() == before + 1
+        assert metrics.OUTBOX_FAILURES.labels(sink="kafka", fault="unreachable")._value.get() == before + 1
         assert valkey.blocking_client().ttl(tasks.BUSY) > 0
         assert waiting(acme.tenant) == 2
         kafka.start()

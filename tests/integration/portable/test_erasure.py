@@ -17,10 +17,11 @@ from apps.chat import stream
 from apps.chat.models import Turn
 from apps.sessions.models import Agent
 from somaagent import valkey
+from somaagent.tenancy.audit.models import AuditEntry
 from somaagent.tenancy.models import Role, Tenant, User
 from somaagent.tenancy.scope import tenant_scope
 from somaagent.tenancy.services import membership_create
-from tests.factories import Organisation, organisation, person, submitted, user_of
+from tests.factories import Organisation, key_of, organisation, person, submitted, user_of
 from tests.integration.tools.conftest import calls, model, post  # noqa: F401 fixtures
 from tests.integration.tools.hosted import hosted
 from tests.stack import PROJECT_ROOT, RunningStack, foreign_environment
@@ -76,6 +77,10 @@ def test_nothing_of_it_is_found_and_a_signed_report_says_so(acme, stack, tmp_pat
         turns = list(Turn.objects.values_list("id", flat=True))
     report = tmp_path / "report.json"
     assert left(stack, acme.tenant.id, acme.owner.user_id, stream.key_of(turns[0]))
+    key_of(acme.owner)
+    with tenant_scope(acme.tenant.id):
+        last = AuditEntry.objects.latest("number")
+        end = {"number": last.number, "digest": bytes(last.digest).hex()}
     suspend(acme)
 
     done = manage(stack, "erase", acme.tenant.slug, report, "--for-ever", acme.tenant.slug)
@@ -86,6 +91,10 @@ def test_nothing_of_it_is_found_and_a_signed_report_says_so(acme, stack, tmp_pat
         assert Agent.objects.count() == 1
     told = json.loads(report.read_text())
     assert told["erased"]["tenant_id"] == str(acme.tenant.id)
+    assert "audit.without_tenant" in done.stdout
+    assert "tenant.erased" in done.stdout
+    assert told["events_not_published"] == told["rows"]["tenancy_outboxevent"]
+    assert told["audit_head"] == end
     assert (told["rows"]["chat_turn"], told["rows"]["tools_toolcallrecord"], told["people"]) == (1, 1, 1)
 
     call_command("tenant", "verify-report", str(report))

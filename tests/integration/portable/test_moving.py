@@ -21,6 +21,7 @@ from apps.sessions import keys
 from apps.sessions.models import Agent
 from settings import MODULES
 from somaagent.embedded import Stack
+from somaagent.tenancy.audit.models import AuditEntry
 from somaagent.tenancy.models import Role, User
 from somaagent.tenancy.scope import tenant_scope
 from tests import stack as stacks
@@ -104,15 +105,22 @@ def test_what_arrives_elsewhere_is_what_left(acme, elsewhere, tmp_path):
     arrived = manage(elsewhere, "tenant", "import", there, "--secrets-key", key)
     assert arrived.returncode == 0, arrived.stderr
     verified = manage(elsewhere, "audit_verify", "--tenant", acme.tenant.slug)
-    assert f"{acme.tenant.slug}: 1 entries, whole." in verified.stdout, verified.stderr
+    # The key's, and that it came; that it was exported is told behind the archive.
+    assert f"{acme.tenant.slug}: 2 entries, whole." in verified.stdout, verified.stderr
     again = manage(
         elsewhere, "tenant", "export", acme.tenant.slug, back, "--secrets-key", tmp_path / "back.key"
     )
     assert again.returncode == 0, again.stderr
-    sealed = "tables/agent_sessions_modelprofile.jsonl"
+    sealed, entries = "tables/agent_sessions_modelprofile.jsonl", "tables/tenancy_auditentry.jsonl"
     before, after = manifest(there)["files"], manifest(back)["files"]
     assert before.keys() == after.keys()
-    assert [name for name in before if before[name] != after[name]] == [sealed]  # anew, under another key
+    changed = [name for name in before if before[name] != after[name]]
+    assert changed == [sealed, entries]  # sealed anew, under another key; and told of
+    (exported,) = (entry for entry in told(acme) if entry["action"] == "tenant.exported")
+    (*came_along, imported) = (json.loads(line) for line in _content(back, entries))
+    assert imported["action"] == "tenant.imported"
+    assert digest_of(imported) == digest_of(exported)
+    assert came_along == [json.loads(line) for line in _content(there, entries)]
     (ours,), (theirs,) = ([json.loads(line) for line in _content(path, sealed)] for path in (there, back))
     assert ours | {"encrypted_key": ""} == theirs | {"encrypted_key": ""}
     assert Decimal(ours["input_price"]) == Decimal("0.15")
@@ -120,6 +128,18 @@ def test_what_arrives_elsewhere_is_what_left(acme, elsewhere, tmp_path):
 
     opened = manage(elsewhere, "shell", "-c", _OPEN.format(tenant=acme.tenant.id, api_key=api_key))
     assert opened.stdout.splitlines()[-1] == f"{KEY} owner False", opened.stderr
+
+
+def told(acme: Organisation) -> list[dict[str, Any]]:
+    """The audit of an organisation here."""
+    with tenant_scope(acme.tenant.id):
+        return list(AuditEntry.objects.order_by("number").values())
+
+
+def digest_of(entry: dict[str, Any]) -> str:
+    """Which archive an entry is about."""
+    found: str = json.loads(entry["facts_text"])["manifest_sha256"]
+    return found
 
 
 # What is known there: the model's key, who the API key stands for, and that nobody became operator.

@@ -72,19 +72,26 @@ MADE: dict[str, Callable[[Organisation], None]] = {
 
 
 class Rows:
-    """Rows of one organisation, not saved before they are asked to be."""
+    """Rows of one organisation, not saved before they are asked to be.
 
-    def __init__(self, of: Organisation) -> None:
+    ``full``: with a value in every column that may have one, references aside. ``facts``: besides ``FACTS``.
+    """
+
+    def __init__(
+        self, of: Organisation, *, full: bool = False, facts: dict[str, dict[str, Any]] | None = None
+    ) -> None:
         self._of = of
+        self._full = full
+        self._facts = FACTS | (facts or {})
 
     def new(self, model: type[models.Model]) -> Any:
         """Another row, not saved; those that it needs are. Runs inside the tenant's scope."""
-        facts = FACTS.get(model._meta.label, {})
+        facts = self._facts.get(model._meta.label, {})
         given = {name: value() if callable(value) else value for name, value in facts.items()}
         wanted = {
             field.name: self._value(field)
             for field in model._meta.concrete_fields
-            if field.name not in given and _is_wanted(field)
+            if field.name not in given and (_is_wanted(field) or (self._full and _can_be_filled(field)))
         }
         return model(**given, **wanted)
 
@@ -102,6 +109,9 @@ class Rows:
             return self._related(field)
         if field.choices:
             return field.choices[0][0]
+        if self._full and isinstance(field, models.DecimalField):
+            # To its last place: what is read as a binary fraction on the way comes out as another.
+            return Decimal(10**field.decimal_places + next(_numbers)).scaleb(-field.decimal_places)
         return _plain(field)
 
     def _related(self, field: models.ForeignKey[Any, Any]) -> Any:
@@ -127,6 +137,10 @@ def _is_wanted(field: models.Field[Any, Any]) -> bool:
     return not (optional or dated or (field.blank and field.empty_strings_allowed and not field.unique))
 
 
+def _can_be_filled(field: models.Field[Any, Any]) -> bool:
+    return not (field.is_relation or field.primary_key or field.generated or field.name == "created_at")
+
+
 def _plain(field: models.Field[Any, Any]) -> Any:
     number = next(_numbers)
     length = getattr(field, "max_length", None)
@@ -139,6 +153,7 @@ def _plain(field: models.Field[Any, Any]) -> Any:
         (models.BinaryField, os.urandom(length or 32)),
         (models.DecimalField, Decimal(0)),
         (models.IntegerField, number),
+        (models.FloatField, number / 3),
         (ArrayField, []),
         (models.CharField, f"some-{number}"[:length]),
         (models.TextField, f"some-{number}"),

@@ -14,8 +14,12 @@ class Command(BaseCommand):
     help = "Print every type of domain event and what it holds, as docs/events.md has it."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--schema", action="store_true", help="As JSON Schema, as docs/events.schema.json.")
+        parser.add_argument(
+            "--schema", action="store_true", help="As JSON Schema, as docs/events.schema.json."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        text = orjson.dumps(schema(), option=orjson.OPT_INDENT_2).decode() if options["schema"] else markdown()
+        text = (
+            orjson.dumps(schema(), option=orjson.OPT_INDENT_2).decode() if options["schema"] else markdown()
+        )
         self.stdout.write(text.rstrip())

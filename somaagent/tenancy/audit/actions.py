@@ -1,0 +1,51 @@
+"""Every action that the audit knows, and what it says. ``docs/operations.md`` lists them as they stand here.
+
+What operators add, change or delete in a form of the admin is besides them, as ``KIND.created``,
+``KIND.changed`` and ``KIND.deleted`` of each kind of thing (``audited``).
+"""
+
+from __future__ import annotations
+
+ACTIONS = {
+    "user.signed_in": "somebody signed in, with a password or by an identity provider",
+    "user.signed_out": "they signed out",
+    "user.sign_in_failed": "a wrong password or code for a user that there is, or a provider's user who is "
+    "not let in; attempts that are locked out are only counted",
+    "user.created": "an identity provider sent somebody new",
+    "user.account_merged": "an account became that of somebody at an identity provider, too",
+    "user.password_changed": "by themselves, by an operator, or at the command line",
+    "user.second_factor_added": "an app, or recovery codes",
+    "user.second_factor_removed": "by themselves; by an operator it is `authenticator.deleted`",
+    "user.second_factor_renewed": "new recovery codes",
+    "membership.created": "a member by an identity provider, at the command line or in the admin; by an "
+    "invitation it is `invitation.accepted`",
+    "membership.changed": "another role",
+    "membership.deleted": "somebody was removed, or left",
+    "invitation.created": "an invitation was made",
+    "invitation.revoked": "it was revoked",
+    "invitation.accepted": "somebody became a member by it",
+    "api_key.created": "a key was made",
+    "api_key.revoked": "it was revoked",
+    "approval.answered": "a call of a tool was approved, edited or denied",
+    "webhook.created": "a webhook was made; of its address the host is kept",
+    "webhook.changed": "its address, its events, or whether it is enabled",
+    "webhook.secret_rotated": "a new secret",
+    "webhook.deleted": "it was deleted",
+    "schedule.created": "a schedule was made",
+    "schedule.changed": "changed, paused or resumed by its user; of its words only that they are others",
+    "schedule.deleted": "it was deleted",
+    "schedule.paused": "paused by an operator",
+    "schedule.resumed": "resumed by an operator",
+    "schedule.begun": "run at once by an operator",
+    "breaker.closed": "an operator closed a model profile's circuit breaker",
+    "tenant.exported": "an archive was written; its manifest's SHA-256 names it",
+    "tenant.imported": "the organisation arrived by that archive; behind the entries that it brought",
+    "tenant.erased": "in the signed report, which has the end of the chain, and a line of the command's log "
+    "(`audit.without_tenant`): the chain itself is gone",
+}
+
+
+def table() -> str:
+    """As Markdown."""
+    rows = [f"| `{name}` | {told} |" for name, told in ACTIONS.items()]
+    return "\n".join(["| action | what was done |", "|---|---|", *rows])
