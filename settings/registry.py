@@ -361,7 +361,7 @@ def _turns(s: _Section) -> None:
         "KAFKA_SECURITY_PROTOCOL",
         kinds.choice("PLAINTEXT", "SSL", *_WITH_SASL[1]),
         "How Kafka is spoken to: encrypted (SSL), with a user name (SASL), both, or neither.",
-        ("PLAINTEXT", "SASL_SSL"),
+        "SASL_SSL",
         default="PLAINTEXT",
     )
     s.add(

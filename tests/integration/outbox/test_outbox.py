@@ -198,6 +198,58 @@ def test_a_publisher_that_is_killed_loses_and_reorders_nothing(kafka: Broker, to
     assert [int(event["sequence"]) for event in once] == list(range(1, 16))
 
 
+@pytest.mark.parametrize("where", ["kafka", "valkey"])
+def test_a_publisher_that_lost_its_lock_and_goes_on_beside_the_next_one(
+    kafka: Broker, topic, settings, stack, where
+):
+    """Whoever drops what has a number not above the last one has every event once, in order."""
+    acme = organisation()
+    bootstrap = kafka.address if where == "kafka" else ""
+    settings.KAFKA_BOOTSTRAP = bootstrap or None
+    tell(acme.tenant, *(f"event-{number}" for number in range(10)))
+    command = [
+        sys.executable,
+        "-m",
+        "tests.integration.outbox.publisher",
+        str(acme.tenant.id),
+        bootstrap,
+        topic,
+    ]
+    with subprocess.Popen(
+        [*command, "stalls"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as stalled:
+        assert stalled.stdout.readline().strip() == "5 stalls"
+        assert publish(acme.tenant) == 0
+        with stack.superuser() as superuser:
+            ended = superuser.execute(_END_IDLE).fetchall()
+        assert ended
+        # Its lock is gone with its connection; it does not know yet.
+        tell(acme.tenant, *(f"event-{number}" for number in range(10, 15)))
+        connection.close()
+        assert publish(acme.tenant) == 15
+        stalled.communicate("go on\n", timeout=120)
+        assert stalled.returncode != 0
+    assert waiting(acme.tenant) == 0
+    if where == "kafka":
+        found = [event for key, event in kafka.read(topic, until=25) if key == str(acme.tenant.id)]
+    else:
+        found = streamed(acme.tenant)
+    assert len(found) == 25
+    heard: list[dict[str, Any]] = []
+    for event in found:
+        if int(event["sequence"]) > len(heard):
+            assert int(event["sequence"]) == len(heard) + 1
+            heard.append(event)
+    assert subjects(heard) == [f"event-{number}" for number in range(15)]
+
+
+# What waits in a transaction that somebody began and does nothing in: here, the one who stalls.
+_END_IDLE = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE state = 'idle in transaction' AND usename = 'somaagent_app' AND query LIKE '%tenancy_outbox%'
+"""
+
+
 def test_many_publishers_at_once_keep_the_order():
     acme = organisation()
     tell(acme.tenant, *(f"event-{number}" for number in range(30)))

@@ -40,6 +40,23 @@ def test_everything_that_is_missing_is_named_at_once_with_its_source_and_the_com
     assert all(problem.setting in text and problem.mend in text for problem in empty.problems)
 
 
+def test_a_user_at_kafka_needs_a_name_and_a_password_and_nobody_else_does():
+    kept = {"SA01_KAFKA_BOOTSTRAP": "kafka:9093", "SA01_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}
+    rows = {row.name: row.state for row in offline(SOUND).rows}
+    assert rows["SA01_KAFKA_PASSWORD"] == State.NOT_SET
+    found = offline(SOUND, **kept)
+    told = complaints(found)
+    assert told == {"SA01_KAFKA_USERNAME": "is not set; SA01_KAFKA_SECURITY_PROTOCOL=SASL_SSL needs it."}
+    assert {row.name: row.state for row in found.rows}["SA01_KAFKA_PASSWORD"] == State.NOT_LOOKED_UP
+    named = {**kept, "SA01_KAFKA_USERNAME": "somaagent"}
+    assert complaints(offline(SOUND, **named)) == {}
+    assert "secret" in complaints(offline(SOUND, **named, SA01_KAFKA_PASSWORD="typed"))["SA01_KAFKA_PASSWORD"]
+    open_to_all = {**named, "SA01_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT"}
+    assert complaints(offline(SOUND, **open_to_all)) == {}
+    plain = offline(SOUND, **open_to_all, SA01_KAFKA_SASL_MECHANISM="PLAIN")
+    assert "for everybody" in complaints(plain)["SA01_KAFKA_SECURITY_PROTOCOL"]
+
+
 def test_an_empty_text_is_as_good_as_none():
     found = offline(SOUND, SA01_DB_HOST="", SA01_OTLP_ENDPOINT="", SA01_DB_PORT=" ")
 
