@@ -26,7 +26,8 @@ class Routine(logging.Filter):
             return True
         told = record.args
         if isinstance(told, Mapping):
-            slow = float(told.get("runtime") or 0) > SLOW_SECONDS
+            seconds = told.get("runtime")
+            slow = isinstance(seconds, float) and seconds > SLOW_SECONDS
             return told.get("name") not in self._tasks or "exc" in told or slow
         # Of the scheduler: the entry's name and its task's.
         return not (isinstance(told, tuple) and self._tasks.intersection(map(str, told)))

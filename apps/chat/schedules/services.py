@@ -154,7 +154,7 @@ def _told(schedule: Schedule) -> dict[str, Any]:
     words = f"{schedule.name}\n{schedule.prompt}"
     return {
         "words_sha256": hashlib.sha256(words.encode()).hexdigest(),
-        "agent": schedule.agent.slug,
+        "agent": schedule.agent.slug if schedule.agent else None,
         "cron": schedule.cron,
         "time_zone": schedule.time_zone,
         "session_policy": schedule.session_policy,

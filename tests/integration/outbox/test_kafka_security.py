@@ -10,14 +10,16 @@ import pytest
 from structlog.testing import capture_logs
 
 from somaagent import valkey
+from somaagent.embedded.addresses import loopback
 from somaagent.observability import metrics
-from somaagent.orchestrator.adapters import Events, NotHealthy
+from somaagent.orchestrator.adapters import Events
+from somaagent.orchestrator.registry import NotHealthy
 from somaagent.tenancy.outbox import faults, tasks
 from somaagent.tenancy.outbox.faults import Fault
 from tests.factories import organisation
 from tests.integration.outbox.test_outbox import nobody_pauses, publish, subjects, tell, waiting  # noqa: F401 a fixture
 from tests.kafka_server import Broker, broker, free_port
-from tests.tls_front import Authority, front, loopback
+from tests.tls_front import Authority, front
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PASSWORD = "a-password-at-kafka-0123456789"

@@ -133,7 +133,7 @@ def test_what_arrives_elsewhere_is_what_left(acme, elsewhere, tmp_path):
 def told(acme: Organisation) -> list[dict[str, Any]]:
     """The audit of an organisation here."""
     with tenant_scope(acme.tenant.id):
-        return list(AuditEntry.objects.order_by("number").values())
+        return [dict(row) for row in AuditEntry.objects.order_by("number").values()]
 
 
 def digest_of(entry: dict[str, Any]) -> str:
