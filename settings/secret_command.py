@@ -76,8 +76,12 @@ def _ask(name: str, *, piped: bool) -> str:
 
 
 def _list(operating: Operating, say: Say) -> int:
+    known = by_name()
     for name, path, key in _all(operating):
-        state = "set" if key in operating.operator.keys(path) else "missing"
+        # What other settings may do without is not missing.
+        optional = name in known and known[name].needed_with is not None
+        absent = "optional" if optional else "missing"
+        state = "set" if key in operating.operator.keys(path) else absent
         say(f"{name:<32} {operating.operator.mount}/{path} {key}: {state}")
     return 0
 

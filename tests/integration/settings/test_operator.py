@@ -117,6 +117,7 @@ def test_a_secret_is_piped_in_listed_by_name_and_taken_away(installation: Instal
         "SA01_SECRET_KEY": "set",
         "SA01_VALKEY_PASSWORD": "missing",
         "SA01_DB_PASSWORD": "set",
+        "SA01_KAFKA_PASSWORD": "optional",
         "database/soma_owner": "set",
         "models/openai": "set",
     }
