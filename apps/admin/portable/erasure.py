@@ -95,10 +95,13 @@ def _as_owner() -> None:
 
 
 def _end_of(tenant: Tenant) -> dict[str, Any]:
-    """What the report keeps of the audit and the events: how far the chain went, and what nobody heard."""
+    """What the report keeps of the audit and the events: how far the chain went, and what nobody heard.
+
+    The owner of the tables sees all tenants' rows, whatever the scope.
+    """
     with tenant_scope(tenant.id):
-        head = AuditHead.objects.first()
-        unheard = OutboxEvent.objects.filter(published_at=None).count()
+        head = AuditHead.objects.filter(tenant=tenant).first()
+        unheard = OutboxEvent.objects.filter(tenant=tenant, published_at=None).count()
     audit = {"number": head.number, "digest": bytes(head.digest).hex()} if head is not None else None
     return {"audit_head": audit, "events_not_published": unheard}
 
