@@ -8,9 +8,12 @@ from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema
 
 from apps.admin.audit_api import router as audit
+from apps.admin.operating.budgets_api import router as budgets
 from apps.admin.operating.platform_api import router as admin_platform
+from apps.admin.operating.tenants_api import router as tenants
 from apps.admin.operating.tools_api import router as admin_tools
 from apps.admin.operating.turns_api import router as admin_turns
+from apps.admin.operating.users_api import router as users
 from apps.chat.api import router as chat
 from apps.chat.approvals_api import router as approvals
 from apps.chat.money.api import router as money
@@ -63,6 +66,9 @@ api.add_router("", audit)
 api.add_router("/admin/turns", admin_turns)
 api.add_router("/admin", admin_tools)
 api.add_router("/admin", admin_platform)
+api.add_router("/admin/tenants", tenants)
+api.add_router("/admin/users", users)
+api.add_router("", budgets)
 api.add_router("/turns", chat)
 api.add_router("", approvals)
 api.add_router("", money)

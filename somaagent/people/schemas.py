@@ -97,7 +97,9 @@ class InvitationOut(Schema):
     id: UUID
     name: str
     role: Role
-    invited_by: Annotated[str | None, Field(description="A user's name; null: they are gone.")]
+    invited_by: Annotated[
+        str | None, Field(description="A user's name; null: an operator, or they are gone.")
+    ]
     expires_at: datetime
     accepted_at: datetime | None
     accepted_by: str | None

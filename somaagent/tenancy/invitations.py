@@ -21,7 +21,7 @@ from . import members
 from .actor import Actor
 from .audit.entries import Who, audit_entry_create, who
 from .idempotency import Idempotency
-from .models import Invitation, Membership, User
+from .models import Invitation, Membership, Role, User
 from .scope import tenant_scope
 from .selectors import key_digest
 
@@ -85,25 +85,43 @@ def invitation_create(
     if _open().count() >= MOST_OPEN:
         sentence = f"At most {MOST_OPEN} invitations are open at a time: revoke those that nobody will use."
         raise SomaError(Kind.CONFLICT, "invitations_too_many", sentence)
-    token = TOKEN_PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
     try:
         with transaction.atomic():
-            invitation = Invitation.objects.create(
-                tenant_id=actor.tenant_id,
-                invited_by_id=actor.user_id,
-                name=name,
-                role=role,
-                digest=key_digest(token),
-                expires_at=until,
-                **(idempotency.columns() if idempotency else {}),
-            )
-            _tell(who(actor), "created", invitation, name=name, expires_at=until.isoformat())
+            return _made(actor.tenant_id, actor.user_id, role, name, until, idempotency, by=who(actor))
     except IntegrityError:
         # Sent twice at the same moment: the other one was first.
         if idempotency and (existing := idempotency.find(mine)):
             return existing, None
         raise
-    return invitation, token
+
+
+def owner_invitation_create(
+    *,
+    tenant_id: UUID,
+    by: Who,
+    name: str = "",
+    expires_at: datetime | None = None,
+    idempotency: Idempotency | None = None,
+) -> tuple[Invitation, str]:
+    """An invitation for a tenant's first owner, by an operator (see ``tenants``).
+
+    It names nobody who made it: an operator is none of the tenant's people, and moves nowhere with it.
+    """
+    until = _until(expires_at)
+    return _made(tenant_id, None, Role.OWNER, name, until, idempotency, by=by, as_operator=True)
+
+
+def owner_invitation_list() -> QuerySet[Invitation]:
+    """Those that operators made, or people who are gone."""
+    return Invitation.objects.filter(role=Role.OWNER, invited_by=None)
+
+
+def owner_invitations_revoke(*, by: Who) -> None:
+    """Nobody can become an owner by those that are open."""
+    for invitation in _open().filter(role=Role.OWNER).select_for_update():
+        invitation.revoked_at = timezone.now()
+        invitation.save(update_fields=["revoked_at"])
+        _tell(by, "revoked", invitation, as_operator=True)
 
 
 def invitation_revoke(*, actor: Actor, invitation_id: UUID) -> None:
@@ -164,6 +182,31 @@ def _tell(by: Who, what: str, invitation: Invitation, **facts: object) -> None:
         target_id=invitation.id,
         facts={"role": invitation.role, **facts},
     )
+
+
+def _made(
+    tenant_id: UUID,
+    invited_by_id: UUID | None,
+    role: str,
+    name: str,
+    until: datetime,
+    idempotency: Idempotency | None,
+    *,
+    by: Who,
+    **facts: object,
+) -> tuple[Invitation, str]:
+    token = TOKEN_PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
+    invitation = Invitation.objects.create(
+        tenant_id=tenant_id,
+        invited_by_id=invited_by_id,
+        name=name,
+        role=role,
+        digest=key_digest(token),
+        expires_at=until,
+        **(idempotency.columns() if idempotency else {}),
+    )
+    _tell(by, "created", invitation, name=name, expires_at=until.isoformat(), **facts)
+    return invitation, token
 
 
 def _found(token: str) -> tuple[UUID, str, UUID]:

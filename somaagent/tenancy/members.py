@@ -28,7 +28,7 @@ def manages(actor: Actor) -> bool:
 def require_manager(actor: Actor) -> None:
     """Raise ``role_forbidden`` unless the actor is an owner or an admin."""
     if not manages(actor):
-        raise _forbidden("Only owners and admins manage members: ask one of them.")
+        raise _forbidden("Only owners and admins of your organisation do this: ask one of them.")
 
 
 def require_manager_of(actor: Actor, *, user_id: UUID) -> None:

@@ -52,17 +52,24 @@ def _rated(name: str) -> models.CheckConstraint:
     return models.CheckConstraint(condition=condition, name=name)
 
 
-class Tenant(Identified):
-    """An organisation. Where there may be one alone, the setting ``MANY_TENANTS`` says so."""
+class Tenant(Identified, IdempotentCreate):
+    """An organisation. Where there may be one alone, the setting ``MANY_TENANTS`` says so.
+
+    ``made_by``: the operator who made it over the API; their name may be gone.
+    """
 
     slug = models.SlugField(max_length=63, unique=True)
     name = models.CharField(max_length=200)
     suspended_at = models.DateTimeField(null=True, blank=True)
     requests_per_minute = _rate("Of all its users and keys together. Empty: as many as they like.")
+    made_by = models.UUIDField(null=True, editable=False)
 
     class Meta:
         ordering: ClassVar = ["name"]
-        constraints: ClassVar = [_rated("tenant_requests_in_range")]
+        constraints: ClassVar = [
+            _rated("tenant_requests_in_range"),
+            models.UniqueConstraint(fields=["made_by", "idempotency_key"], name="tenant_made_once"),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
-from somaagent.tenancy.fields import TenantOwned
+from somaagent.tenancy.fields import IdempotentCreate, TenantOwned
 
 # Tokens, or money in whatever currency the prices have.
 MOST = 1_000_000_000_000
@@ -36,7 +37,7 @@ class Period(models.TextChoices):
     MONTH = "month"
 
 
-class Budget(TenantOwned):
+class Budget(TenantOwned, IdempotentCreate):
     """So much may be spent in each period. What it covers and how it counts stays; its amount may change.
 
     ``subject_id`` is the user, API key or agent; empty for the tenant.
@@ -63,6 +64,7 @@ class Budget(TenantOwned):
                 nulls_distinct=False,
                 violation_error_message="There is such a budget already: change its amount.",
             ),
+            models.UniqueConstraint(fields=["tenant", "idempotency_key"], name="budget_made_once"),
             models.CheckConstraint(
                 condition=models.Q(covers=Covers.TENANT, subject_id__isnull=True)
                 | (~models.Q(covers=Covers.TENANT) & models.Q(subject_id__isnull=False)),
@@ -75,6 +77,11 @@ class Budget(TenantOwned):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """There are no parts of tokens."""
+        if self.measure == Measure.TOKENS and self.amount is not None and self.amount % 1:
+            raise ValidationError({"amount": "Tokens are counted in whole numbers."})
 
 
 class BudgetCount(TenantOwned):

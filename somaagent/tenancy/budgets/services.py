@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from django.db.models import F, Sum
 from django.utils import timezone
 
+from somaagent.tenancy.idempotency import Idempotency
 from somaagent.tenancy.ledger.models import UsageRecord
 
 from .models import Budget, BudgetCount, Covers, Measure, Period
@@ -25,6 +28,7 @@ def budget_create(
     period: str,
     amount: Decimal,
     subject_id: UUID | None = None,
+    idempotency: Idempotency | None = None,
 ) -> Budget:
     """A budget. What its running period has used already is taken from the ledger.
 
@@ -39,11 +43,31 @@ def budget_create(
         measure=measure,
         period=period,
         amount=amount,
+        **(idempotency.columns() if idempotency else {}),
     )
-    budget.full_clean(exclude=["tenant"])
+    budget.full_clean(exclude=["tenant", "idempotency_key", "request_digest"])
     budget.save()
     budget_begin(budget)
     return budget
+
+
+def budget_change(*, budget: Budget, changes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Another ``name`` or ``amount``, which binds from the next step on; gives from what to what.
+
+    Raises Django's ``ValidationError``.
+    """
+    changed = {
+        name: {"from": getattr(budget, name), "to": value}
+        for name, value in changes.items()
+        if getattr(budget, name) != value
+    }
+    for name in changed:
+        setattr(budget, name, changes[name])
+    if changed:
+        budget.clean_fields(exclude=["tenant", "idempotency_key", "request_digest"])
+        budget.clean()
+        budget.save(update_fields=list(changed))
+    return changed
 
 
 def budget_begin(budget: Budget) -> None:

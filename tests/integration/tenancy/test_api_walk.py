@@ -17,9 +17,11 @@ from psycopg.sql import SQL, Identifier
 
 from somaagent.api import api, openai_api
 from somaagent.tenancy.fields import uuid7
+from somaagent.tenancy.models import Scope
 from somaagent.tenancy.scope import tenant_scope
+from tests.factories import key_of
 from tests.integration.tenancy.rows import owned_models
-from tests.integration.tenancy.town import Town, leave, town
+from tests.integration.tenancy.town import Program, Town, leave, town
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -81,6 +83,9 @@ CASES: dict[str, Case] = {
     "GET /api/v1/admin/tool-calls/{record_id}": case(record_id="call of a tool"),
     "GET /api/v1/admin/mcp-servers/{server_id}": case(server_id="MCP server"),
     "POST /api/v1/admin/mcp-servers/{server_id}/check": case(server_id="MCP server"),
+    "GET /api/v1/admin/budgets/{budget_id}": case(budget_id="budget"),
+    "PATCH /api/v1/admin/budgets/{budget_id}": case({"amount": "1"}, budget_id="budget"),
+    "DELETE /api/v1/admin/budgets/{budget_id}": case(budget_id="budget"),
     "GET /v1/models/{name}": case(name="agent"),
     "GET /v1/responses/{response_id}": case(response_id="response"),
     "DELETE /v1/responses/{response_id}": case(response_id="response"),
@@ -89,6 +94,19 @@ CASES: dict[str, Case] = {
     "GET /v1/conversations/{conversation_id}": case(conversation_id="conversation"),
     "DELETE /v1/conversations/{conversation_id}": case(conversation_id="conversation"),
     "GET /v1/conversations/{conversation_id}/items": case(conversation_id="conversation"),
+}
+# Of operators of the platform: others are refused, whether it is there or not.
+OPERATORS: dict[str, Case] = {
+    "GET /api/v1/admin/tenants/{tenant_id}": case(tenant_id="tenant"),
+    "PATCH /api/v1/admin/tenants/{tenant_id}": case({"name": "Taken"}, tenant_id="tenant"),
+    "POST /api/v1/admin/tenants/{tenant_id}/suspend": case(tenant_id="tenant"),
+    "POST /api/v1/admin/tenants/{tenant_id}/resume": case(tenant_id="tenant"),
+    "POST /api/v1/admin/tenants/{tenant_id}/owner-invitations": case({}, tenant_id="tenant"),
+    "GET /api/v1/admin/users/{user_id}": case(user_id="user"),
+    "POST /api/v1/admin/users/{user_id}/suspend": case(user_id="user"),
+    "POST /api/v1/admin/users/{user_id}/resume": case(user_id="user"),
+    "POST /api/v1/admin/users/{user_id}/end-sessions": case(user_id="user"),
+    "POST /api/v1/admin/users/{user_id}/one-time-password": case(user_id="user"),
 }
 # Ids in a body or a query: the object is named there, and no operation is about it alone.
 ELSEWHERE: dict[str, tuple[str, str, Any]] = {
@@ -176,10 +194,10 @@ def known(operation: str) -> Case:
 
 
 def test_every_case_is_of_an_operation():
-    assert set(CASES) <= set(operations())
+    assert set(CASES) | set(OPERATORS) <= set(operations())
 
 
-@pytest.mark.parametrize("operation", operations())
+@pytest.mark.parametrize("operation", [each for each in operations() if each not in OPERATORS])
 def test_an_outsider_finds_nothing_and_changes_nothing(operation, here):
     method, path = operation.split(" ")
     wanted = known(operation)
@@ -197,6 +215,30 @@ def test_an_outsider_finds_nothing_and_changes_nothing(operation, here):
         # It was there to be found. (What a POST is about, the others are about too.)
         found = here.member.call(method, filled(path, theirs), wanted.body)
         assert found.status_code in {200, 204}, found.content
+
+
+@pytest.mark.parametrize("operation", OPERATORS)
+def test_who_is_no_operator_learns_nothing_and_changes_nothing(operation, here):
+    """Neither an owner elsewhere, whose key has every scope, nor the organisation's own."""
+    method, path = operation.split(" ")
+    wanted = OPERATORS[operation]
+    theirs = {name: here.ids[kind] for name, kind in wanted.ids.items()}
+    nobody_s = {name: never_made(kind) for name, kind in wanted.ids.items()}
+    everything = list(Scope)
+    for somebody in (here.other.owner, here.acme.owner):
+        program = Program(key_of(somebody, scopes=everything))
+        before = all_rows(here)
+        got, missing = (
+            told(program.call(method, filled(path, ids), wanted.body), *ids.values())
+            for ids in (theirs, nobody_s)
+        )
+        assert (got.status, json.loads(got.body)["code"]) == (403, "operator_only")
+        assert got == missing
+        assert all_rows(here) == before
+    missing = here.operator.call(method, filled(path, nobody_s), wanted.body)
+    assert missing.status_code == 404, missing.content
+    if method == "GET":
+        assert here.operator.call(method, filled(path, theirs)).status_code == 200
 
 
 @pytest.mark.parametrize("named", ELSEWHERE)

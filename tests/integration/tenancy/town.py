@@ -24,10 +24,10 @@ from apps.tools.mcp.models import McpServer
 from apps.tools.models import ToolCallRecord
 from somaagent.agent.messages import Usage
 from somaagent.tenancy.actor import Actor
-from somaagent.tenancy.models import Membership
+from somaagent.tenancy.models import Membership, Scope
 from somaagent.tenancy.scope import tenant_scope
 from somaagent.tenancy.scripts import performed
-from tests.factories import Organisation, key_of, organisation, person, submitted, taken
+from tests.factories import Organisation, key_of, operator_client, organisation, person, submitted, taken
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class Town:
     other: Organisation
     member: Program
     outsider: Program
+    operator: Program
     ids: Mapping[str, str]
     running: Turn
 
@@ -74,7 +75,11 @@ def town() -> Town:
         taken(running)
     response = _response(acme.owner)
     _finish(response)
+    operator = _operator()
     ids = {
+        "tenant": str(acme.tenant.id),
+        "user": str(acme.owner.user_id),
+        "budget": _budget(member),
         "agent": "only-here",
         "model profile": "only-here",
         "session": str(finished.session_id),
@@ -91,7 +96,7 @@ def town() -> Town:
         "MCP server": str(_server(acme)),
         "invitation": member.made("/api/v1/invitations", {"role": "viewer"})["id"],
     }
-    return Town(acme, other, member, outsider, ids, running)
+    return Town(acme, other, member, outsider, operator, ids, running)
 
 
 def leave(of: Town) -> None:
@@ -163,6 +168,19 @@ def _conversation(member: Program) -> str:
 def _delivery(acme: Organisation, turn: Turn) -> UUID:
     with tenant_scope(acme.tenant.id):
         return WebhookDelivery.objects.get(turn=turn).id
+
+
+def _operator() -> Program:
+    """Of an organisation of their own, with a key that operates the platform."""
+    home = organisation("platform")
+    operator_client(home.owner)
+    return Program(key_of(home.owner, scopes=list(Scope)))
+
+
+def _budget(member: Program) -> str:
+    body = {"name": "All", "covers": "tenant", "measure": "money", "period": "month", "amount": "250"}
+    made: str = member.made("/api/v1/admin/budgets", body)["id"]
+    return made
 
 
 def _schedule(member: Program) -> str:
