@@ -124,7 +124,7 @@ def tenant_suspend(*, operator: Operator, tenant_id: UUID) -> Tenant:
     with transaction.atomic():
         tenant = _locked(operator, tenant_id)
         if tenant.id == operator.tenant_id:
-            sentence = "Your own credential is of this tenant, and would be dead: an operator of another one can do it."
+            sentence = "Your own credential is of this tenant: have an operator of another one do it."
             raise SomaError(Kind.CONFLICT, "own_tenant", sentence)
         if tenant.suspended_at is None:
             _set_suspended(operator, tenant, timezone.now())

@@ -10,11 +10,12 @@ from ninja import Query, Router
 
 from somaagent.problems import PROBLEMS, Problem
 from somaagent.tenancy import users
+from somaagent.web.answers import answer
 from somaagent.web.pagination import Page, PageQuery, page_of
 from somaagent.web.security import in_tenant_of_actor
 
 from . import people
-from .users_schemas import HandedOut, SessionsEnded, UserDetail, UserOut, UserQuery
+from .users_schemas import HandedOut, SessionsEnded, TenantOfUser, UserDetail, UserOut, UserQuery
 from .who import operator_of
 
 router = Router(tags=["operators: users"])
@@ -34,7 +35,9 @@ def list_users(request: HttpRequest, page: Query[PageQuery], wanted: Query[UserQ
 def read_user(request: HttpRequest, user_id: UUID) -> Any:
     operator_of(request, VIEW)
     known = people.user_known(user_id=user_id)
-    return UserDetail.of(known.user, known.tenants, known.sessions)
+    tenants = [TenantOfUser.from_orm(each).model_dump() for each in known.tenants]
+    facts = UserOut.from_orm(known.user).model_dump()
+    return answer(facts | {"tenants": tenants, "browser_sessions": known.sessions})
 
 
 @router.post("/{uuid:user_id}/suspend", response={200: UserOut, **REFUSED})

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from ninja import Schema
 from pydantic import Field
 
-from somaagent.tenancy.models import Tenant, User
+from somaagent.tenancy.models import User
 from somaagent.web.text import Text
 
 
@@ -61,13 +60,6 @@ class UserDetail(UserOut):
         list[TenantOfUser], Field(description="Those that they belong to. As what, their owners know.")
     ]
     browser_sessions: Annotated[int, Field(description="Some of them may have expired.")]
-
-    @classmethod
-    def of(cls, user: User, tenants: Sequence[Tenant], sessions: int) -> Self:
-        facts = UserOut.from_orm(user).model_dump()
-        return cls(
-            **facts, tenants=[TenantOfUser.from_orm(each) for each in tenants], browser_sessions=sessions
-        )
 
 
 class SessionsEnded(Schema):
