@@ -18,6 +18,7 @@ from somaagent.tenancy.admin import operator_of
 from somaagent.tenancy.audit import admin as audit  # noqa: F401 Django looks for an app's admin in its own module alone
 from somaagent.tenancy.outbox import admin as outbox  # noqa: F401 as above
 
+from .operating import admin as operating  # noqa: F401 as above
 from .tools import by_source, unmatched
 
 if TYPE_CHECKING:

@@ -6,13 +6,14 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
-from unfold.forms import AdminPasswordChangeForm
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from somaagent.errors import SomaError
 
 from . import services
 from .models import ApiKey, Membership, Scope, Tenant, User, default_scopes
+from .users import is_last_operator, last_operator
 
 
 class TenantForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in its stubs only
@@ -20,7 +21,7 @@ class TenantForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in its s
 
     class Meta:
         model = Tenant
-        fields = ["name", "slug", "suspended_at", "requests_per_minute"]
+        fields = ["name", "slug", "requests_per_minute"]
 
     def clean(self) -> dict[str, Any]:
         if self.instance._state.adding:  # noqa: SLF001 Django documents it
@@ -66,6 +67,20 @@ class ApiKeyForm(TenantOwnedForm):
         user = cleaned.get("user")
         if Scope.OPERATE in cleaned.get("scopes", ()) and user is not None and not user.is_staff:
             self.add_error("scopes", "Only keys of operators operate the platform.")
+        return cleaned
+
+
+class ChangedUserForm(UserChangeForm):  # type: ignore[misc]  # Unfold has no types
+    """A user as an operator changes them. One operator who may do everything is always left."""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        was = User.objects.filter(
+            pk=self.instance.pk, is_staff=True, is_superuser=True, is_active=True
+        ).exists()
+        stays = all(cleaned.get(name, True) for name in ("is_staff", "is_superuser"))
+        if was and not stays and is_last_operator(self.instance):
+            raise forms.ValidationError(last_operator().message, code="last_operator")
         return cleaned
 
 

@@ -24,6 +24,7 @@ from .idempotency import Idempotency
 from .models import Invitation, Tenant
 from .operators import Operator, stood_down
 from .scope import tenant_scope
+from .services import room_for_tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def tenant_make(
 ) -> tuple[Tenant, Invited | None]:
     """A new tenant, and where ``first_owner`` is given an invitation for whoever is to own it.
 
-    Raises ``slug_taken``.
+    Raises ``slug_taken``, and ``one_tenant_only`` where there is room for one alone.
     """
     mine = Tenant.objects.filter(made_by=operator.user.pk)
     if idempotency and (existing := idempotency.find(mine)):
@@ -84,6 +85,7 @@ def tenant_make(
     facts = {"slug": slug, "name": name, "requests_per_minute": requests_per_minute}
     try:
         with transaction.atomic():
+            room_for_tenant()
             tenant = Tenant.objects.create(
                 **facts, made_by=operator.user.pk, **(idempotency.columns() if idempotency else {})
             )

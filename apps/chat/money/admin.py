@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -13,11 +14,16 @@ from unfold.decorators import display
 
 from somaagent.agent.messages import decimal_text
 from somaagent.tenancy.admin import ReadOnlyAdmin, TenantOwnedAdmin
-from somaagent.tenancy.budgets.models import Budget, BudgetCount
-from somaagent.tenancy.budgets.services import budget_begin, period_start
+from somaagent.tenancy.budgets.models import Budget
+from somaagent.tenancy.budgets.selectors import standing_of, with_standing
+from somaagent.tenancy.budgets.services import budget_begin
 from somaagent.tenancy.ledger.models import UsageRecord
 
 from .admin_forms import BudgetForm, ChangedBudgetForm
+
+SAID_ONCE = ("covers", "subject_id", "measure", "period")
+STANDING = ("used", "held", "left", "state", "begins_anew")
+STATES = {"open": "success", "held by what runs": "warning", "used up": "danger"}
 
 
 @admin.register(UsageRecord)
@@ -48,19 +54,21 @@ class UsageRecordAdmin(ReadOnlyAdmin):
 
 @admin.register(Budget)
 class BudgetAdmin(TenantOwnedAdmin):
-    """What a budget covers and how it counts is said once; its name and its amount can be changed."""
+    """What a budget covers and how it counts is said once; its name and its amount can be changed.
+
+    How it stands is what the API tells too (``budgets.selectors``).
+    """
 
     form = BudgetForm
-    list_display = ("name", "covers", "subject_id", "measure", "period", "limit", "spent")
+    list_display = (
+        "name", "covers", "subject_id", "measure", "period", "limit", "used", "held", "left", "state",
+        "begins_anew",
+    )  # fmt: skip
     list_filter = ("covers", "measure", "period")
     search_fields = ("name", "subject_id__exact")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Budget]:
-        rows: QuerySet[Budget] = super().get_queryset(request)
-        newest = BudgetCount.objects.filter(budget=OuterRef("pk")).order_by("-starts")
-        return rows.annotate(
-            last_starts=Subquery(newest.values("starts")[:1]), last_spent=Subquery(newest.values("spent")[:1])
-        )
+        return with_standing(super().get_queryset(request))
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         if obj is not None:
@@ -70,19 +78,37 @@ class BudgetAdmin(TenantOwnedAdmin):
     def get_fields(self, request: HttpRequest, obj: Budget | None = None) -> Any:
         if obj is None:
             return ("name", "whom", "measure", "period", "amount")
-        return ("name", "amount", "covers", "subject_id", "measure", "period", "spent")
+        return ("name", "amount", *SAID_ONCE, *STANDING)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Budget | None = None) -> Any:
-        return ("covers", "subject_id", "measure", "period", "spent") if obj else ()
+        return (*SAID_ONCE, *STANDING) if obj else ()
 
     @display(description="Amount", ordering="amount")
     def limit(self, budget: Budget) -> str:
         return decimal_text(budget.amount) or "0"
 
-    @display(description="Spent in this period")
-    def spent(self, budget: Budget) -> str:
-        running = getattr(budget, "last_starts", None) == period_start(budget.period)
-        return decimal_text(getattr(budget, "last_spent", Decimal(0)) if running else Decimal(0)) or "0"
+    @display(description="Used in this period")
+    def used(self, budget: Budget) -> str:
+        return decimal_text(standing_of(budget).spent) or "0"
+
+    @display(description="Reserved by what runs")
+    def held(self, budget: Budget) -> str:
+        return decimal_text(standing_of(budget).reserved) or "0"
+
+    @display(description="Left")
+    def left(self, budget: Budget) -> str:
+        return decimal_text(max(standing_of(budget).left, Decimal(0))) or "0"
+
+    @display(description="State", label=STATES)
+    def state(self, budget: Budget) -> str:
+        standing = standing_of(budget)
+        if standing.left > 0:
+            return "open"
+        return "used up" if standing.spent >= standing.amount else "held by what runs"
+
+    @display(description="Begins anew (UTC)")
+    def begins_anew(self, budget: Budget) -> date:
+        return standing_of(budget).ends()
 
     def save_model(self, request: HttpRequest, obj: Budget, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)

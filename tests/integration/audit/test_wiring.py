@@ -132,9 +132,8 @@ def test_an_operator_makes_and_revokes_a_key_which_is_told_once_each():
     assert made.status_code == 302, made.content.decode()
     with tenant_scope(acme.tenant.id):
         key = ApiKey.objects.get()
-    operator.post(
-        reverse("admin:tenancy_apikey_changelist"), {"action": "revoke", "_selected_action": [str(key.pk)]}
-    )
+    chosen = {"action": "revoke", "_selected_action": [str(key.pk)], "confirmed": "yes"}
+    operator.post(reverse("admin:tenancy_apikey_changelist"), chosen)
     keys = [(one.action, one.user_id) for one in told(acme.tenant) if one.action.startswith("api_key.")]
     assert keys == [("api_key.created", acme.owner.user_id), ("api_key.revoked", acme.owner.user_id)]
 
