@@ -230,13 +230,13 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin, ModelAdmin):  # type: ignore[type
     )  # fmt: skip
     list_filter = ("is_staff", "is_active", "password_is_one_time")
     search_fields = ("username", "email", "first_name", "last_name")
-    readonly_fields: tuple[str, ...] = ("is_active", "last_login", "date_joined", "password_is_one_time")
+    readonly_fields = ("active", "last_login", "date_joined", "password_is_one_time")
     filter_horizontal = ()
     inlines = (MembershipInline,)
     fieldsets = (
         (None, {"fields": ("username", "password", "password_is_one_time")}),
         ("Person", {"fields": ("first_name", "last_name", "email")}),
-        ("What they may do", {"fields": ("is_active", "is_staff", "is_superuser")}),
+        ("What they may do", {"fields": ("active", "is_staff", "is_superuser")}),
         ("Dates", {"fields": ("last_login", "date_joined")}),
     )
 
@@ -253,7 +253,16 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin, ModelAdmin):  # type: ignore[type
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Nobody gives more than they have. Somebody is shut out, and let in, by actions that ask first."""
         more = () if getattr(request.user, "is_superuser", False) else ("is_staff", "is_superuser")
-        return (*self.readonly_fields, *more)
+        return (*super().get_readonly_fields(request, obj), *more)
+
+    @display(description="Active", boolean=True)
+    def active(self, user: User) -> bool:
+        return user.is_active
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody changes, or gives a password to, who may do more than they."""
+        more = getattr(obj, "is_superuser", False) and not getattr(request.user, "is_superuser", False)
+        return not more and super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """An operator is made none first: that asks whether another one is left."""

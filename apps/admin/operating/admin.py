@@ -41,16 +41,20 @@ ONE_TIME_PASSWORD = Question(
     "Hand it out",
 )
 
+PLACES = ("tenants", "browser_sessions")
+
 
 @admin.register(User)
 class OperatedUserAdmin(ConfirmingAdmin, UserAdmin):
     actions = ("suspend", "resume", "end_sessions")
     actions_detail = ("suspend_this", "resume_this", "one_time_password", "end_sessions_here")
-    readonly_fields = (*UserAdmin.readonly_fields, "tenants", "browser_sessions")
-    fieldsets = (
-        *UserAdmin.fieldsets,
-        ("Where they are", {"fields": ("tenants", "browser_sessions")}),
-    )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return (*super().get_readonly_fields(request, obj), *PLACES)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        found = super().get_fieldsets(request, obj)
+        return (*found, ("Where they are", {"fields": PLACES})) if obj else found
 
     @display(description="Organisations")
     def tenants(self, user: User) -> str:
@@ -90,11 +94,11 @@ class OperatedUserAdmin(ConfirmingAdmin, UserAdmin):
     def resume_this(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self.confirmed_here(request, object_id, RESUME, self._resume)
 
-    @action(description="Sign out everywhere", url_path="sessions", icon="logout", permissions=["change"])
+    @action(description="Sign out everywhere", url_path="end-sessions", icon="logout", permissions=["change"])
     def end_sessions_here(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self.confirmed_here(request, object_id, END_SESSIONS, self._end_sessions)
 
-    @action(description="One-time password", url_path="one-time", icon="key", permissions=["change"])
+    @action(description="One-time password", url_path="one-time-password", icon="key", permissions=["change"])
     def one_time_password(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self.confirmed_here(request, object_id, ONE_TIME_PASSWORD, self._one_time_password)
 

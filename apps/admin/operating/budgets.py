@@ -56,7 +56,13 @@ def budget_make(
     if Budget.objects.count() >= MOST_BUDGETS:
         sentence = f"A tenant has at most {MOST_BUDGETS} budgets: delete those that nobody needs."
         raise SomaError(Kind.CONFLICT, "budgets_too_many", sentence)
-    facts = {"name": name, "covers": covers, "subject_id": subject_id, "measure": measure, "period": period}
+    facts: dict[str, Any] = {
+        "name": name,
+        "covers": covers,
+        "subject_id": subject_id,
+        "measure": measure,
+        "period": period,
+    }
     try:
         with transaction.atomic():
             budget = services.budget_create(

@@ -8,20 +8,23 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth import get_user_model
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import CharField, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from unfold.decorators import display
 
+from apps.sessions import selectors as sessions
 from somaagent.agent.messages import decimal_text
 from somaagent.tenancy.admin import ReadOnlyAdmin, TenantOwnedAdmin
-from somaagent.tenancy.budgets.models import Budget
+from somaagent.tenancy.budgets.models import Budget, Covers
 from somaagent.tenancy.budgets.selectors import standing_of, with_standing
 from somaagent.tenancy.budgets.services import budget_begin
 from somaagent.tenancy.ledger.models import UsageRecord
+from somaagent.tenancy.models import ApiKey
 
 from .admin_forms import BudgetForm, ChangedBudgetForm
 
-SAID_ONCE = ("covers", "subject_id", "measure", "period")
+SAID_ONCE = ("whom", "subject_id", "measure", "period")
 STANDING = ("used", "held", "left", "state", "begins_anew")
 STATES = {"open": "success", "held by what runs": "warning", "used up": "danger"}
 
@@ -60,15 +63,18 @@ class BudgetAdmin(TenantOwnedAdmin):
     """
 
     form = BudgetForm
-    list_display = (
-        "name", "covers", "subject_id", "measure", "period", "limit", "used", "held", "left", "state",
-        "begins_anew",
-    )  # fmt: skip
+    list_display = ("name", "whom", "limit", "used", "held", "left", "state", "begins_anew")
     list_filter = ("covers", "measure", "period")
     search_fields = ("name", "subject_id__exact")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Budget]:
-        return with_standing(super().get_queryset(request))
+        subjects = (
+            get_user_model().objects.filter(pk=OuterRef("subject_id")).values("username"),
+            ApiKey.objects.filter(pk=OuterRef("subject_id")).values("name"),
+            sessions.agent_list().filter(pk=OuterRef("subject_id")).order_by().values("name"),
+        )
+        named = Coalesce(*(Subquery(each[:1], output_field=CharField()) for each in subjects))
+        return with_standing(super().get_queryset(request)).annotate(subject_name=named)
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         if obj is not None:
@@ -83,15 +89,22 @@ class BudgetAdmin(TenantOwnedAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Budget | None = None) -> Any:
         return (*SAID_ONCE, *STANDING) if obj else ()
 
+    @display(description="Covers", ordering="covers")
+    def whom(self, budget: Any) -> str:
+        """The subject may be gone."""
+        if budget.subject_id is None:
+            return "the whole tenant"
+        return f"{Covers(budget.covers).label}: {budget.subject_name or budget.subject_id}"
+
     @display(description="Amount", ordering="amount")
     def limit(self, budget: Budget) -> str:
-        return decimal_text(budget.amount) or "0"
+        return f"{decimal_text(budget.amount)} {budget.measure} a {budget.period}"
 
-    @display(description="Used in this period")
+    @display(description="Used")
     def used(self, budget: Budget) -> str:
         return decimal_text(standing_of(budget).spent) or "0"
 
-    @display(description="Reserved by what runs")
+    @display(description="Reserved")
     def held(self, budget: Budget) -> str:
         return decimal_text(standing_of(budget).reserved) or "0"
 
@@ -106,7 +119,7 @@ class BudgetAdmin(TenantOwnedAdmin):
             return "open"
         return "used up" if standing.spent >= standing.amount else "held by what runs"
 
-    @display(description="Begins anew (UTC)")
+    @display(description="Begins anew")
     def begins_anew(self, budget: Budget) -> date:
         return standing_of(budget).ends()
 
