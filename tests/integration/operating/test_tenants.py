@@ -81,6 +81,13 @@ def test_one_without_an_invitation_is_empty(operator, acme):
     assert made["invitation"] is None
 
 
+def test_where_there_is_room_for_one_tenant_no_second_is_made(operator, acme, settings):
+    settings.MANY_TENANTS = False
+    refused = operator.program.call("POST", TENANTS, wanted(acme))
+    assert refusal(refused, 409) == "one_tenant_only"
+    assert operator.program.call("GET", f"{TENANTS}?search=new-{acme.tenant.slug}").json()["items"] == []
+
+
 @pytest.mark.parametrize(
     "facts",
     [{"slug": "Ümlaut"}, {"slug": ""}, {"name": " "}, {"requests_per_minute": 0}, {"requests_per_minute": -1},
