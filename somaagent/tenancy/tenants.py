@@ -19,7 +19,7 @@ from django.utils import timezone
 from somaagent.errors import Kind, SomaError, not_found
 
 from . import invitations
-from .audit.entries import audit_entry_create
+from .audit.entries import audit_entry_create, differences
 from .idempotency import Idempotency
 from .models import Invitation, Tenant
 from .operators import Operator, stood_down
@@ -105,11 +105,7 @@ def tenant_change(*, operator: Operator, tenant_id: UUID, changes: Mapping[str, 
     """``changes``: of ``name`` and ``requests_per_minute`` what is to be another."""
     with transaction.atomic():
         tenant = _locked(operator, tenant_id)
-        told = {
-            name: {"from": getattr(tenant, name), "to": value}
-            for name, value in changes.items()
-            if getattr(tenant, name) != value
-        }
+        told = differences({name: getattr(tenant, name) for name in changes}, changes)
         for name in told:
             setattr(tenant, name, changes[name])
         if told:

@@ -130,4 +130,5 @@ def _set_active(operator: Operator, user: User, *, active: bool) -> None:
     user.is_active = active
     # Its receiver (``receivers``) has every process look at the streams that are open.
     user.save(update_fields=["is_active"])
-    told(operator=operator, user=user, action="user.resumed" if active else "user.suspended")
+    what = "resumed" if active else "suspended"
+    told(operator=operator, user=user, action=f"user.{what}")

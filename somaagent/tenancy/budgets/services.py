@@ -11,6 +11,7 @@ from uuid import UUID
 from django.db.models import F, Sum
 from django.utils import timezone
 
+from somaagent.tenancy.audit.entries import differences
 from somaagent.tenancy.idempotency import Idempotency
 from somaagent.tenancy.ledger.models import UsageRecord
 
@@ -56,11 +57,7 @@ def budget_change(*, budget: Budget, changes: Mapping[str, Any]) -> dict[str, di
 
     Raises Django's ``ValidationError``.
     """
-    changed = {
-        name: {"from": getattr(budget, name), "to": value}
-        for name, value in changes.items()
-        if getattr(budget, name) != value
-    }
+    changed = differences({name: getattr(budget, name) for name in changes}, changes)
     for name in changed:
         setattr(budget, name, changes[name])
     if changed:
