@@ -183,7 +183,8 @@ AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"
 LOGIN_URL = "/sign-in/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/sign-in/"
-# A capability: whether anybody may make themselves an account. There is no form for it yet, in either mode.
+# A capability: whether anybody may make themselves an account. There is no form for it, in either mode: who
+# shows an invitation makes one at ``/invitations/``.
 SIGNUP_OPEN = False
 # A capability: whether there may be more than one tenant.
 MANY_TENANTS = False
@@ -198,6 +199,7 @@ ACCOUNT_RATE_LIMITS = {
     "login": "60/m/ip",
     "login_failed": "50/5m/ip,5/5m/key",
     "login_failed_name": "50/15m/key",
+    "invitation_failed": "20/5m/ip",
 }
 OIDC_PROVIDERS: list[OidcProvider] = _value("SA01_OIDC_PROVIDERS") or []
 SOCIALACCOUNT_ADAPTER = "apps.accounts.social_adapter.SocialAccountAdapter"

@@ -20,9 +20,9 @@ from django.http import HttpRequest, HttpResponse
 from somaagent.errors import Kind, SomaError
 from somaagent.observability import metrics
 from somaagent.web import fallback
-from somaagent.web.authentication import SECOND_FACTOR_MISSING
+from somaagent.web.authentication import SECOND_FACTOR_MISSING, came_from_provider
 
-from . import second_factor
+from . import choosing, second_factor
 from .places import password_change_url
 
 logger = structlog.get_logger(__name__)
@@ -34,7 +34,7 @@ DISABLED = "This account is disabled. Ask the operator of this SomaAgent."
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth has no types
-    """Accounts are made by operators, invitations and identity providers: there is no form to sign up."""
+    """Accounts are made by operators and identity providers, and by who shows an invitation (``invited``)."""
 
     error_messages = DefaultAccountAdapter.error_messages | {
         "username_password_mismatch": (
@@ -92,6 +92,9 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
         # Who came from an identity provider has shown there what it asks for.
         if how(request) == "password" and second_factor.is_missing(user):
             request.session[SECOND_FACTOR_MISSING] = True
+        arrival = getattr((facts.get("signal_kwargs") or {}).get("sociallogin"), "arrival", None)
+        if arrival is not None:
+            choosing.settle(request, arrival.tenant_id)
         response: HttpResponse = super().post_login(request, user, **facts)
         metrics.SIGN_INS.labels(how=how(request), outcome="ok").inc()
         logger.info("sign_in.ok", user_id=str(user.pk), address=self.get_client_ip(request))
@@ -110,9 +113,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
 
 
 def how(request: HttpRequest) -> str:
-    """The first thing that the person of this browser session showed: ``password`` or ``provider``."""
-    shown = request.session.get("account_authentication_methods") or [{}]
-    return "provider" if shown[0].get("method") == "socialaccount" else "password"
+    """What the person of this browser session showed first: ``password`` or ``provider``."""
+    return "provider" if came_from_provider(request.session) else "password"
 
 
 def _name(credentials: dict[str, Any]) -> str:

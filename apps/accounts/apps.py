@@ -10,4 +10,7 @@ class AccountsConfig(AppConfig):
     verbose_name = "Signing in"
 
     def ready(self) -> None:
-        from . import audited  # noqa: F401, PLC0415 models are there only now
+        from . import (  # noqa: PLC0415 models are there only now
+            audited,  # noqa: F401 its receivers
+            endings,  # noqa: F401 as above
+        )

@@ -61,13 +61,12 @@ def verified_email(claims: Mapping[str, Any]) -> str | None:
 def account_of(email: str | None, claimed: str | None, arrival: Arrival) -> User | None:
     """The account that exists for an address and may become this person's; None where there is none.
 
-    ``claimed`` is the address whether verified or not. Raises ``forbidden`` where it is another's.
+    ``claimed`` is the address whether verified or not. Raises ``forbidden`` where it is another's. Who made
+    themselves an account elsewhere and only said that the address is theirs is in nobody's way.
     """
     if not claimed:
         return None
-    owners = list(
-        User.objects.filter(Q(email__iexact=claimed) | Q(emailaddress__email__iexact=claimed)).distinct()[:2]
-    )
+    owners = _owners(claimed, arrival)
     if not owners:
         return None
     (first, *others) = owners
@@ -81,12 +80,27 @@ def account_of(email: str | None, claimed: str | None, arrival: Arrival) -> User
     )
 
 
+def claim(user: User, email: str) -> None:
+    """Keep what somebody says is their address: not verified, and not their primary one, which tells it."""
+    EmailAddress.objects.create(user=user, email=email.lower(), verified=False, primary=False)
+
+
+def _owners(email: str, arrival: Arrival) -> list[User]:
+    """Whose address it is, as far as is known here: who only said so elsewhere is left out."""
+    known = User.objects.filter(Q(email__iexact=email) | Q(emailaddress__email__iexact=email)).distinct()
+    said = EmailAddress.objects.filter(email__iexact=email, verified=False, primary=False).values("user")
+    colleagues = (
+        user
+        for user in known.filter(pk__in=said)
+        if arrival.tenant_id in arrivals.tenant_ids_of(user_id=user.pk)
+    )
+    return [*known.exclude(pk__in=said)[:2], *colleagues]
+
+
 def _may_merge(user: User, email: str, arrival: Arrival) -> bool:
     verified = EmailAddress.objects.filter(user=user, email__iexact=email, verified=True).exists()
     operator = user.is_staff or user.is_superuser
-    return (
-        verified and not operator and arrivals.belongs_to_alone(user_id=user.pk, tenant_id=arrival.tenant_id)
-    )
+    return verified and not operator and arrivals.tenant_ids_of(user_id=user.pk) == [arrival.tenant_id]
 
 
 def refused(code: str, sentence: str) -> SomaError:

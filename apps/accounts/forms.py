@@ -6,7 +6,9 @@ from typing import Any
 
 from allauth.account.forms import LoginForm
 from django import forms
-from django.contrib.auth.forms import PasswordChangeForm
+from django.contrib.auth.forms import PasswordChangeForm, UserCreationForm
+
+from somaagent.tenancy.models import User
 
 
 class SignInForm(LoginForm):  # type: ignore[misc]  # allauth has no types
@@ -31,3 +33,20 @@ class OwnPasswordForm(PasswordChangeForm):
         if new and self.user.check_password(new):
             raise forms.ValidationError("This is the password that you have: choose another one.")
         return new
+
+
+class AccountForm(UserCreationForm):  # type: ignore[type-arg]  # generic in its stubs only
+    """An account of one's own: a name that nobody has in any spelling, an address, a password twice."""
+
+    email = forms.EmailField(label="E-mail address", max_length=254)
+
+    class Meta:
+        model = User
+        fields = ("username", "email")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            field.help_text = ""
+        self.fields["username"].widget.attrs |= {"autocapitalize": "none", "autocomplete": "username"}
+        self.fields["email"].widget.attrs["autocomplete"] = "email"

@@ -9,6 +9,7 @@ endpoint says is about the same person (OIDC Core, 5.3.2).
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 from allauth.socialaccount.internal import jwtkit
@@ -25,7 +26,16 @@ _MOST_NONCES = 10
 
 
 class Protocol(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # allauth has no types
-    """What is said to a provider, and what of its answers is believed."""
+    """What is said to a provider, and what of its answers is believed.
+
+    ``when_asked`` is called when it has said all that it is asked.
+    """
+
+    def __init__(
+        self, request: HttpRequest, provider_id: str, *, when_asked: Callable[[], object] | None = None
+    ) -> None:
+        super().__init__(request, provider_id)
+        self._when_asked = when_asked
 
     @property
     def openid_config(self) -> dict[str, Any]:
@@ -45,7 +55,10 @@ class Protocol(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # allauth has
             userinfo = self._fetch_user_info(token.token)
             if userinfo["sub"] != id_token["sub"]:
                 raise OAuth2Error("The userinfo is another person's.")
-            return self.get_provider().sociallogin_from_response(
+            provider = self.get_provider()
+            if self._when_asked:
+                self._when_asked()
+            return provider.sociallogin_from_response(
                 request, {"userinfo": id_token | userinfo, "id_token": id_token}
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:

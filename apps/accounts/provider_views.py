@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import cast
 
 import requests
@@ -61,10 +62,13 @@ def begin(request: HttpRequest, provider_id: str) -> HttpResponseBase:
 @never_cache
 @require_GET
 def back(request: HttpRequest, provider_id: str) -> HttpResponseBase:
-    """Where a provider sends people back to."""
+    """Where a provider sends people back to. It is asked outside of any transaction; what follows is one."""
     try:
-        with transaction.atomic():
-            view = OAuth2CallbackView.adapter_view(oidc.Protocol(request, provider_id))
+        with ExitStack() as open_ones:
+            protocol = oidc.Protocol(
+                request, provider_id, when_asked=lambda: open_ones.enter_context(transaction.atomic())
+            )
+            view = OAuth2CallbackView.adapter_view(protocol)
             response: HttpResponse = view(request)
             return response
     except SocialApp.DoesNotExist as error:

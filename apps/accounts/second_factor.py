@@ -20,9 +20,9 @@ from django.views.decorators.cache import never_cache
 from somaagent import valkey
 from somaagent.errors import Kind, SomaError
 from somaagent.tenancy.models import Role, User
-from somaagent.tenancy.selectors import actor_by_user
+from somaagent.tenancy.selectors import belongings
 from somaagent.web import fallback
-from somaagent.web.authentication import SECOND_FACTOR_MISSING
+from somaagent.web.authentication import SECOND_FACTOR_MISSING, has_to_have_second_factor
 
 Page = Callable[..., HttpResponseBase]
 
@@ -52,16 +52,9 @@ class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # allauth has no typ
 
 
 def is_required(user: Any) -> bool:
-    """Whether ``SA01_MFA_REQUIRED`` is about this user. An owner is one in the tenant that they work in."""
-    wanted = settings.MFA_REQUIRED
-    if wanted == "everybody":
-        return True
-    if wanted == "nobody":
-        return False
-    if user.is_staff or wanted == "operators":
-        return bool(user.is_staff)
-    actor = actor_by_user(user.pk)
-    return actor is not None and actor.role == Role.OWNER
+    """Whether ``SA01_MFA_REQUIRED`` is about this user, wherever they work."""
+    is_owner = any(place.role == Role.OWNER for place in belongings(user.pk))
+    return has_to_have_second_factor(is_staff=user.is_staff, is_owner=is_owner)
 
 
 def is_missing(user: User) -> bool:

@@ -67,7 +67,15 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         if sociallogin.is_existing:
             _settle(sociallogin.user, arrival)
 
+    def is_auto_signup_allowed(self, request: HttpRequest, sociallogin: Any) -> bool:
+        """Always. Whose their address is was judged before: allauth, which is asked next, would also count
+        those who only say that it is theirs.
+        """
+        sociallogin.proven_addresses, sociallogin.email_addresses = sociallogin.email_addresses, []
+        return True
+
     def save_user(self, request: HttpRequest, sociallogin: Any, form: Any = None) -> User:
+        sociallogin.email_addresses = sociallogin.proven_addresses
         user: User = super().save_user(request, sociallogin, form)
         _settle(user, sociallogin.arrival)
         logger.info("sign_in.account_made", user_id=str(user.pk), provider=sociallogin.account.provider)

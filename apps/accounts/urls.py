@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from django.urls import path
 
-from . import provider_views, second_factor, session_views, views
+from . import (
+    invitation_views,
+    member_views,
+    provider_views,
+    second_factor,
+    session_views,
+    tenant_views,
+    views,
+)
 
 urlpatterns = [
     path("sign-in/", views.SignIn.as_view(), name="account_login"),
@@ -13,6 +21,16 @@ urlpatterns = [
     path("sign-out/", views.SignOut.as_view(), name="sign-out"),
     path("account/password/", views.OwnPassword.as_view(), name="own-password"),
     path("account/sessions/", session_views.own_sessions, name="own-sessions"),
+    path("invitations/", invitation_views.invitation, name="invitation"),
+    path("invitations/accept/", invitation_views.accept, name="invitation-accept"),
+    path("invitations/account/", invitation_views.account, name="invitation-account"),
+    path("invitations/leave/", invitation_views.leave, name="invitation-leave"),
+    path("organisations/", tenant_views.organisations, name="organisations"),
+    path("members/", member_views.members_page, name="members"),
+    path("members/<uuid:member_id>/role/", member_views.change, name="member-role"),
+    path("members/<uuid:member_id>/remove/", member_views.remove, name="member-remove"),
+    path("members/invitations/", member_views.invite, name="member-invite"),
+    path("members/invitations/<uuid:invitation_id>/revoke/", member_views.revoke, name="invitation-revoke"),
     path("account/again/", views.Again.as_view(), name="account_reauthenticate"),
     path("sign-in/second-factor/", second_factor.authenticate, name="mfa_authenticate"),
     path("account/second-factor/", second_factor.index, name="mfa_index"),

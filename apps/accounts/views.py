@@ -6,7 +6,6 @@ from typing import Any, cast
 
 from allauth.account.signals import password_changed
 from allauth.account.views import LoginView, ReauthenticateView
-from allauth.usersessions.internal.flows.sessions import end_other_sessions
 from django.conf import settings
 from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.decorators import login_required
@@ -88,8 +87,7 @@ class OwnPassword(RedirectURLMixin, FormView):  # type: ignore[type-arg]  # gene
         # With a one-time password a user is no actor yet.
         by = actor_by_user(user.pk)
         tenancy.user_set_password(user=user, password=form.cleaned_data["new_password1"], by=by)
-        # Every other session dies with the old password; this one goes on under a new key.
+        # Every session dies with the old password (``endings``); this one goes on under a new key.
         update_session_auth_hash(self.request, user)
-        end_other_sessions(self.request, user)
         password_changed.send(sender=User, request=self.request, user=user)
         return super().form_valid(form)

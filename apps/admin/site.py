@@ -20,8 +20,11 @@ from django.urls import path, reverse
 from django.utils import timezone
 from unfold.sites import UnfoldAdminSite
 
+from apps.accounts import choosing
+from apps.accounts.access import placeless
 from apps.accounts.places import password_change_url
 from somaagent.tenancy.actor import Actor
+from somaagent.tenancy.models import Tenant
 from somaagent.tenancy.scope import tenant_scope
 from somaagent.web.authentication import SECOND_FACTOR_MISSING
 
@@ -39,6 +42,10 @@ PRIMARY = {
     for shade, lightness in (SHADES | {"900": 33, "950": 25}).items()
 }
 
+ACCOUNT_LINKS = [
+    {"title": "Change password", "link": "/account/password/"},
+    {"title": "Work in another organisation", "link": "/organisations/?next=/admin/"},
+]
 SEES_TOOLS = "tools.view_toolcallrecord"
 SEES_USAGE = "tenancy.view_usagerecord"
 
@@ -70,12 +77,14 @@ class OperatorsSite(UnfoldAdminSite):  # type: ignore[misc]  # Unfold has no typ
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         mark = static("chat/mark.svg")
         context = super().each_context(request)
+        organisation = _organisation_of(request)
         return {
             **context,
             "colors": {**context["colors"], "primary": PRIMARY},
             "site_title": "SomaAgent",
             "site_header": "SomaAgent",
-            "site_subheader": "Admin",
+            "site_subheader": f"Admin of {organisation}" if organisation else "Admin",
+            "account_links": ACCOUNT_LINKS,
             "site_icon": {"light": mark, "dark": mark},
             "site_favicons": [{"rel": "icon", "type": "image/svg+xml", "href": mark}],
         }
@@ -168,6 +177,12 @@ def _actor_of(request: HttpRequest) -> Actor | None:
     return actor if actor is not None and actor.via == "browser" else None
 
 
+def _organisation_of(request: HttpRequest) -> str:
+    """The name of the organisation that the operator works in; empty where they belong to none."""
+    actor = _actor_of(request)
+    return Tenant.objects.values_list("name", flat=True).get(id=actor.tenant_id) if actor else ""
+
+
 def _in_operators_tenant(view: View) -> View:
     """Run ``view``, and render what it gives, as one transaction in the operator's tenant."""
 
@@ -177,7 +192,11 @@ def _in_operators_tenant(view: View) -> View:
             return redirect(password_change_url(request.get_full_path()))
         if request.session.get(SECOND_FACTOR_MISSING):
             return redirect("mfa_index")
+        if getattr(request, "place_lost", False):
+            return placeless(request)
         actor = _actor_of(request)
+        if actor:
+            choosing.keep(request, actor)
         # Without a membership an operator sees what belongs to no tenant, and nothing else.
         with tenant_scope(actor.tenant_id) if actor else transaction.atomic():
             response = view(request, *args, **kwargs)

@@ -17,6 +17,8 @@ from django.template.loader import render_to_string
 from django.views.decorators.http import require_http_methods, require_safe
 from pydantic import ValidationError
 
+from apps.accounts.access import page
+from apps.accounts.choosing import here
 from apps.sessions import selectors as sessions
 from somaagent import problems
 from somaagent.errors import SomaError, invalid
@@ -26,7 +28,6 @@ from somaagent.tenancy.scope import in_tenant
 from somaagent.web.request import actor_of
 
 from . import approvals, live, selectors, sse, turns
-from .access import page
 from .approval_bodies import AnswerIn
 from .approvals import Given
 from .models import OPEN_STATES
@@ -39,7 +40,8 @@ def chat(request: HttpRequest, actor: Actor, session_id: UUID | None = None) -> 
     """The whole page: the list of sessions, and one of them or a new one."""
     shown = transcript(actor=actor, session_id=session_id) if session_id else None
     archived = shown.session.archived_at is not None if shown else "archived" in request.GET
-    return render(request, "chat/page.html", _facts(actor, shown, archived=archived))
+    facts = _facts(actor, shown, archived=archived)
+    return render(request, "chat/page.html", {**facts, "here": here(actor)})
 
 
 def _facts(actor: Actor, shown: Transcript | None, *, archived: bool) -> dict[str, object]:

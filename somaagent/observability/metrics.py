@@ -75,7 +75,7 @@ RATE_LIMITED = Counter(
 )
 SIGN_INS = Counter(
     "soma_sign_ins_total",
-    "Attempts to sign in; how: password, provider; outcome: ok, refused, locked (too many failed).",
+    "Attempts to sign in; how: password, provider, invitation; outcome: ok, refused, locked (too many).",
     ["how", "outcome"],
 )
 RATE_LIMIT_WAITS = Counter(

@@ -11,6 +11,7 @@ from ninja import Query, Router, Status
 from somaagent.problems import PROBLEMS, Problem
 from somaagent.tenancy import invitations, keys, members
 from somaagent.tenancy.models import Role
+from somaagent.tenancy.selectors import key_digest
 from somaagent.web.answers import answer
 from somaagent.web.idempotency import IdempotencyKey, idempotency_of
 from somaagent.web.pagination import Page, PageQuery, page_of
@@ -115,7 +116,9 @@ def create_invitation(
 def accept_invitation(request: HttpRequest, body: AcceptIn) -> Any:
     """Become a member of the tenant that invites, besides those that the caller is a member of already."""
     actor = actor_of(request)
-    accepted = invitations.invitation_accept(token=body.token, user_id=actor.user_id, via=actor.via)
+    accepted = invitations.invitation_accept(
+        digest=key_digest(body.token), user_id=actor.user_id, via=actor.via
+    )
     member = accepted.membership
     return AcceptedOut(
         tenant_id=member.tenant_id, tenant=accepted.tenant_name, member_id=member.id, role=Role(member.role)

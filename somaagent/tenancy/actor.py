@@ -18,7 +18,8 @@ class Actor:
 
     ``key_id``: the API key that the credential is, if it is one. ``key_rate`` and ``tenant_rate``: requests
     that the key and the tenant may send in a minute; None: as many as they like. ``proof``: that the key is
-    still this actor's, which the transaction that answers has to show.
+    still this actor's, which the transaction that answers has to show. ``session_key``: the browser session
+    that the credential is, if it is one.
     """
 
     tenant_id: UUID
@@ -30,6 +31,7 @@ class Actor:
     key_rate: int | None = None
     tenant_rate: int | None = None
     proof: Proof | None = field(default=None, compare=False, repr=False)
+    session_key: str | None = field(default=None, repr=False)
 
     def require(self, scope: str) -> None:
         """Raise ``forbidden`` unless the credential carries ``scope``."""

@@ -17,6 +17,7 @@ from unfold.forms import UserCreationForm
 from . import services, tenants
 from .actor import Actor
 from .admin_forms import ApiKeyForm, ChangedUserForm, HandedOutPasswordForm, TenantForm, TenantOwnedForm
+from .admin_owners import KeepsOwners, KeepsOwnersForm, KeepsOwnersFormSet, KeepsOwnersOfTenant
 from .audit.audited import AuditedAdmin
 from .confirming import ConfirmingAdmin, Question
 from .models import ApiKey, Invitation, Membership, Tenant, User
@@ -207,7 +208,8 @@ def _useless(tenant: Any) -> set[str]:
 
 class MembershipInline(TabularInline):  # type: ignore[misc]  # Unfold has no types
     model = Membership
-    form = TenantOwnedForm
+    form = KeepsOwnersForm
+    formset = KeepsOwnersFormSet
     fields = ("role",)
     extra = 0
     max_num = 1
@@ -219,7 +221,7 @@ class MembershipInline(TabularInline):  # type: ignore[misc]  # Unfold has no ty
         return formset
 
 
-class UserAdmin(AuditedAdmin, DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg,misc]  # Unfold has no types
+class UserAdmin(KeepsOwners, AuditedAdmin, DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg,misc]  # Unfold has no types
     """Users. ``apps.admin`` registers it, with what needs to know of browser sessions."""
 
     form = ChangedUserForm
@@ -275,7 +277,8 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin, ModelAdmin):  # type: ignore[type
 
 
 @admin.register(Membership)
-class MembershipAdmin(TenantOwnedAdmin):
+class MembershipAdmin(KeepsOwnersOfTenant, TenantOwnedAdmin):
+    form = KeepsOwnersForm
     list_display = ("user", "role", "created_at")
     list_filter = ("role",)
     list_select_related = ("user",)

@@ -10,6 +10,7 @@ from django.db import connection
 
 from .audit.entries import Who, audit_entry_create
 from .models import Membership, Role, Tenant, User
+from .owners import left_without_owner
 from .scope import tenant_scope
 
 logger = structlog.get_logger(__name__)
@@ -20,11 +21,11 @@ def live_tenant_by_slug(slug: str) -> Tenant | None:
     return Tenant.objects.filter(slug=slug, suspended_at=None).first()
 
 
-def belongs_to_alone(*, user_id: UUID, tenant_id: UUID) -> bool:
-    """Whether a user is a member of this tenant and of no other."""
+def tenant_ids_of(*, user_id: UUID) -> list[UUID]:
+    """The tenants that a user is a member of, suspended ones too."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT tenant_id FROM tenancy_tenants_of_user(%s)", [user_id])
-        return [row[0] for row in cursor.fetchall()] == [tenant_id]
+        return [row[0] for row in cursor.fetchall()]
 
 
 def membership_arrive(*, tenant_id: UUID, user: User, role: Role, follows: bool) -> Membership:
@@ -40,19 +41,13 @@ def membership_arrive(*, tenant_id: UUID, user: User, role: Role, follows: bool)
             _tell(found, "created", {"role": role})
         if made or not follows or found.role == role:
             return found
-        if found.role == Role.OWNER and not _another_owner(found):
+        if found.role == Role.OWNER and left_without_owner(leaving=[user.pk], tenant_id=tenant_id):
             logger.warning("membership.last_owner_kept", user_id=str(user.pk), role=role)
             return found
         before, found.role = found.role, role
         found.save(update_fields=["role"])
         _tell(found, "changed", {"role": {"from": before, "to": role}})
         return found
-
-
-def _another_owner(membership: Membership) -> bool:
-    # Locked: of two owners who are demoted at once one stays.
-    owners = Membership.objects.select_for_update().filter(role=Role.OWNER)
-    return any(owner.pk != membership.pk for owner in owners)
 
 
 def _tell(membership: Membership, what: str, facts: dict[str, Any]) -> None:

@@ -38,13 +38,14 @@ _BY_TOKEN = "SELECT tenant_id, tenant_name, invitation_id FROM tenancy_invitatio
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a token invites to: which tenant, as what, until when."""
+    """What a token invites to: which tenant, as what, until when, and the name of who made it."""
 
     tenant_id: UUID
     tenant_name: str
     invitation_id: UUID
     role: str
     expires_at: datetime
+    invited_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,25 +133,30 @@ def invitation_revoke(*, actor: Actor, invitation_id: UUID) -> None:
         _tell(who(actor), "revoked", invitation)
 
 
-def invitation_shown(*, token: str) -> Shown:
-    """What an open invitation is to, for a page that asks before it is accepted. Raises ``not_found``."""
-    tenant_id, tenant_name, invitation_id = _found(token)
+def invitation_shown(*, digest: bytes) -> Shown:
+    """What an open invitation is to, for a page that asks before it is accepted. Raises ``not_found``.
+
+    ``digest``: of its token (``key_digest``).
+    """
+    tenant_id, tenant_name, invitation_id = _found(digest)
     with tenant_scope(tenant_id):
-        invitation = _open().filter(id=invitation_id, expires_at__gt=timezone.now()).first()
+        open_ones = _open().select_related("invited_by")
+        invitation = open_ones.filter(id=invitation_id, expires_at__gt=timezone.now()).first()
     if invitation is None:
         raise not_found("invitation")
-    return Shown(tenant_id, tenant_name, invitation_id, invitation.role, invitation.expires_at)
+    by = invitation.invited_by.get_username() if invitation.invited_by else ""
+    return Shown(tenant_id, tenant_name, invitation_id, invitation.role, invitation.expires_at, by)
 
 
-def invitation_accept(*, token: str, user_id: UUID, via: str = "browser") -> Accepted:
-    """Make the user a member by the token. The same user may show it again: they are a member.
+def invitation_accept(*, digest: bytes, user_id: UUID, via: str = "browser") -> Accepted:
+    """Make the user a member by a token's digest. The same user may show it again: they are a member.
 
     ``via``: as in the audit, of the inviting tenant.
 
     Raises ``not_found`` for a token that is unknown, expired, revoked or somebody else used, and
     ``already_member``, which leaves the invitation open for whom it was meant.
     """
-    tenant_id, tenant_name, invitation_id = _found(token)
+    tenant_id, tenant_name, invitation_id = _found(digest)
     with tenant_scope(tenant_id):
         locked = Invitation.objects.select_for_update()
         invitation = locked.filter(id=invitation_id, revoked_at=None).first()
@@ -209,10 +215,10 @@ def _made(
     return invitation, token
 
 
-def _found(token: str) -> tuple[UUID, str, UUID]:
+def _found(digest: bytes) -> tuple[UUID, str, UUID]:
     """The tenant, its name and the invitation, whatever became of it."""
     with connection.cursor() as cursor:
-        cursor.execute(_BY_TOKEN, {"digest": key_digest(token)})
+        cursor.execute(_BY_TOKEN, {"digest": digest})
         row = cursor.fetchone()
     if row is None:
         raise not_found("invitation")

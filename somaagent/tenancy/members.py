@@ -14,6 +14,7 @@ from somaagent.errors import Kind, SomaError, not_found
 from .actor import Actor
 from .audit.entries import audit_entry_create, who
 from .models import Membership, Role
+from .owners import require_another_owner
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -111,12 +112,8 @@ def _locked(actor: Actor, member_id: UUID) -> tuple[Actor, Membership]:
 
 def _keep_an_owner(member: Membership) -> None:
     """Raise ``last_owner`` where the tenant has no other owner who can act."""
-    if member.role != Role.OWNER:
-        return
-    others = Membership.objects.filter(role=Role.OWNER, user__is_active=True).exclude(pk=member.pk)
-    if not others.exists():
-        sentence = "A tenant keeps at least one owner: make somebody else an owner first."
-        raise SomaError(Kind.CONFLICT, "last_owner", sentence)
+    if member.role == Role.OWNER:
+        require_another_owner(leaving=member.user_id, tenant_id=member.tenant_id)
 
 
 def _forbidden(sentence: str) -> SomaError:

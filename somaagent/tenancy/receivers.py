@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.sessions.models import Session
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
+from django.utils import timezone
 
 from .models import ApiKey, Membership, Tenant, User
 from .standing import look_again
@@ -17,6 +19,13 @@ from .standing import look_again
 @receiver(post_delete, sender=User)
 def _deleted(**_: Any) -> None:
     look_again()
+
+
+@receiver(post_delete, sender=Session)
+def _session_ended(instance: Session, **_: Any) -> None:
+    # Those that ran out are swept away by the thousand, and nobody is connected by them any more.
+    if instance.expire_date > timezone.now():
+        look_again()
 
 
 @receiver(post_save, sender=ApiKey)

@@ -76,19 +76,28 @@ def definer_function(signature: str, returns: str, body: str, *, language: str =
     return RunSQL(sql=[*made], reverse_sql=[f"DROP FUNCTION {signature}"])
 
 
-def definer_function_replaced(signature: str, *, now: tuple[str, str], before: tuple[str, str]) -> RunSQL:
+def definer_function_replaced(
+    signature: str, *, now: tuple[str, str], before: tuple[str, str], gains: str = ""
+) -> RunSQL:
     """Another one of the same signature: what each returns, and its body.
 
     Older code calls it too while a new version is rolled out: it gives what the other gave, and more.
+    ``gains``: one more argument, which older code leaves out; it is NULL then.
     """
-    gone = f"DROP FUNCTION {signature}"
-    return RunSQL(sql=[gone, *_definer(signature, *now)], reverse_sql=[gone, *_definer(signature, *before)])
+    wider = f"{signature.removesuffix(')')}, {gains})" if gains else signature
+    return RunSQL(
+        sql=[f"DROP FUNCTION {signature}", *_definer(wider, *now, default=gains)],
+        reverse_sql=[f"DROP FUNCTION {wider}", *_definer(signature, *before)],
+    )
 
 
-def _definer(signature: str, returns: str, body: str, language: str = "sql") -> list[str]:
+def _definer(
+    signature: str, returns: str, body: str, language: str = "sql", *, default: str = ""
+) -> list[str]:
     how = f"LANGUAGE {language} SECURITY DEFINER SET search_path = public, pg_temp"
+    made = signature.replace(default, f"{default} DEFAULT NULL") if default else signature
     return [
-        f"CREATE FUNCTION {signature} RETURNS {returns} {how} AS $${body}$$",
+        f"CREATE FUNCTION {made} RETURNS {returns} {how} AS $${body}$$",
         f"REVOKE ALL ON FUNCTION {signature} FROM PUBLIC",
         f"GRANT EXECUTE ON FUNCTION {signature} TO {RUNTIME_ROLE}",
     ]

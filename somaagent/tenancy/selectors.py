@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
@@ -20,7 +20,11 @@ BY_API_KEY = (
     "SELECT tenant_id, user_id, role, scopes, key_id, key_rate, tenant_rate "
     "FROM tenancy_actor_by_api_key(%(digest)s)"
 )
-_BY_USER = "SELECT tenant_id, role, tenant_rate FROM tenancy_actor_by_user(%(user)s)"
+_BY_USER = (
+    "SELECT tenant_id, role, tenant_rate, has_second_factor "
+    "FROM tenancy_actor_by_user(%(user)s, %(chosen)s::uuid)"
+)
+_BELONGINGS = "SELECT tenant_id, tenant_name, role FROM tenancy_belongings(%(user)s)"
 
 
 def scopes_of(role: str, granted: frozenset[str] = ALL_SCOPES) -> frozenset[str]:
@@ -66,32 +70,67 @@ def keyed(rows: Sequence[tuple[Any, ...]]) -> Actor | None:
     )
 
 
-def actor_by_user(user_id: UUID) -> Actor | None:
-    """The actor of a signed-in user: their first membership in a tenant that is not suspended."""
+class SignedIn(NamedTuple):
+    """A browser's actor, and whether they have set up a second factor."""
+
+    actor: Actor
+    has_second_factor: bool
+
+
+class Belonging(NamedTuple):
+    """One of the organisations that a user may work in, and as what."""
+
+    tenant_id: UUID
+    tenant_name: str
+    role: str
+
+
+def actor_by_user(user_id: UUID, chosen: UUID | None = None) -> Actor | None:
+    """The actor of a signed-in user: their first membership in a tenant that is not suspended.
+
+    Where they have ``chosen`` a tenant, their membership there, or none.
+    """
+    found = signed_in(user_id, chosen)
+    return found.actor if found else None
+
+
+def signed_in(user_id: UUID, chosen: UUID | None = None, session_key: str | None = None) -> SignedIn | None:
+    """The same, with what else is asked of a browser's session."""
     with connection.cursor() as cursor:
-        cursor.execute(_BY_USER, {"user": user_id})
-        return _signed_in(user_id, cursor.fetchone())
+        cursor.execute(_BY_USER, {"user": user_id, "chosen": chosen})
+        return _signed_in(user_id, session_key, cursor.fetchone())
 
 
-async def actor_by_user_async(user_id: UUID) -> Actor | None:
+async def signed_in_async(
+    user_id: UUID, chosen: UUID | None = None, session_key: str | None = None
+) -> SignedIn | None:
     """The same, over the pool of coroutines."""
     async with pool.database() as database:
-        (rows,) = await database.batch([(_BY_USER, {"user": user_id})])
-    return _signed_in(user_id, rows[0] if rows else None)
+        (rows,) = await database.batch([(_BY_USER, {"user": user_id, "chosen": chosen})])
+    return _signed_in(user_id, session_key, rows[0] if rows else None)
 
 
-def _signed_in(user_id: UUID, row: tuple[Any, ...] | None) -> Actor | None:
+def _signed_in(user_id: UUID, session_key: str | None, row: tuple[Any, ...] | None) -> SignedIn | None:
     if row is None:
         return None
-    tenant_id, role, tenant_rate = row
-    return Actor(
+    tenant_id, role, tenant_rate, has_second_factor = row
+    actor = Actor(
         tenant_id=tenant_id,
         user_id=user_id,
         role=role,
         scopes=scopes_of(role),
         via="browser",
         tenant_rate=tenant_rate,
+        session_key=session_key,
     )
+    return SignedIn(actor, has_second_factor)
+
+
+def belongings(user_id: UUID) -> list[Belonging]:
+    """The organisations that a user may work in, the one that they joined first before the others."""
+    with connection.cursor() as cursor:
+        cursor.execute(_BELONGINGS, {"user": user_id})
+        return [Belonging(*row) for row in cursor.fetchall()]
 
 
 def actor_in_tenant(*, user_id: UUID, tenant_id: UUID) -> Actor | None:

@@ -19,31 +19,34 @@ from .actor import Actor
 
 CHANNEL = "soma:credentials"
 _STANDING = (
-    "SELECT place, role FROM tenancy_standing(%(tenants)s::uuid[], %(users)s::uuid[], %(keys)s::uuid[])"
+    "SELECT place, role FROM tenancy_standing("
+    "%(tenants)s::uuid[], %(users)s::uuid[], %(keys)s::uuid[], %(sessions)s::text[])"
 )
 
 logger = structlog.get_logger(__name__)
 
 
 class Held(NamedTuple):
-    """What of a credential can end: who it is of, in which role, and the API key, if it is one."""
+    """What of a credential can end: who it is of, in which role, the API key or session that it is."""
 
     tenant_id: UUID
     user_id: UUID
     key_id: UUID | None
     role: str
+    session_key: str | None
 
     @classmethod
     def by(cls, actor: Actor) -> Held:
-        return cls(actor.tenant_id, actor.user_id, actor.key_id, actor.role)
+        return cls(actor.tenant_id, actor.user_id, actor.key_id, actor.role, actor.session_key)
 
 
 async def still_good(held: Sequence[Held]) -> set[Held]:
-    """Those whose tenant and user are not suspended, whose role is the same, and whose key lives."""
+    """Those whose tenant and user are not suspended, whose role is the same, whose key or session lives."""
     columns = {
         "tenants": [one.tenant_id for one in held],
         "users": [one.user_id for one in held],
         "keys": [one.key_id for one in held],
+        "sessions": [one.session_key for one in held],
     }
     async with pool.database() as database:
         (rows,) = await database.batch([(_STANDING, columns)])

@@ -80,7 +80,7 @@ class Authentication(_BothLanes):
             if header:
                 _keep(request, authentication.actor_of_header(header), by_header=True)
             elif _has_session(request):
-                _keep(request, authentication.actor_of_session(request))
+                _keep(request, *_of_session(request))
             if request.actor is not None and is_limited(request.actor):
                 run_coroutine(admit(request.actor))
         except RateLimited as error:
@@ -103,7 +103,7 @@ class Authentication(_BothLanes):
                 _keep(request, await authentication.actor_of_header_async(header), by_header=True)
             elif _has_session(request):
                 # The session, the user and the membership in one hop, and with Django's own care.
-                _keep(request, await in_database(authentication.actor_of_session, request))
+                _keep(request, *await in_database(_of_session, request))
             if request.actor is not None and is_limited(request.actor):
                 await admit(request.actor)
         except RateLimited as error:
@@ -163,7 +163,7 @@ def _expected(request: Request, header: str) -> Actor | None:
 
 def _credential(request: Request) -> str:
     request.actor = None
-    request.bearer_refused = False
+    request.bearer_refused = request.place_lost = False
     return request.headers.get("Authorization", "")
 
 
@@ -171,8 +171,16 @@ def _has_session(request: Request) -> bool:
     return settings.SESSION_COOKIE_NAME in request.COOKIES
 
 
-def _keep(request: Request, actor: Actor | None, *, by_header: bool = False) -> None:
-    request.actor = actor
+def _of_session(request: Request) -> tuple[Actor | None, bool]:
+    """Who asks by the browser's session, and whether they have lost the place that they chose."""
+    actor = authentication.actor_of_session(request)
+    return actor, actor is None and authentication.has_lost_its_place(request)
+
+
+def _keep(
+    request: Request, actor: Actor | None, place_lost: bool = False, *, by_header: bool = False
+) -> None:
+    request.actor, request.place_lost = actor, place_lost
     request.bearer_refused = by_header and actor is None
     if actor is None:
         structlog.contextvars.unbind_contextvars("tenant_id", "user_id")

@@ -9,11 +9,15 @@ from somaagent.tenancy.actor import Actor
 
 
 class Request(HttpRequest):
-    """A request after ``middleware.request_context``: its id, and who asks if the credential is good."""
+    """A request after ``middleware.request_context``: its id, and who asks if the credential is good.
+
+    ``place_lost``: who asks is signed in, and may not work any more in the organisation that they chose.
+    """
 
     request_id: str
     actor: Actor | None
     bearer_refused: bool
+    place_lost: bool
 
 
 def actor_of(request: HttpRequest) -> Actor:
@@ -21,6 +25,13 @@ def actor_of(request: HttpRequest) -> Actor:
     actor: Actor | None = getattr(request, "actor", None)
     if actor is not None:
         return actor
+    if getattr(request, "place_lost", False):
+        raise SomaError(
+            Kind.FORBIDDEN,
+            "organisation_lost",
+            "You do not belong to the organisation any more that you worked in, or it is suspended: "
+            "reload the page.",
+        )
     if getattr(request, "bearer_refused", False):
         raise SomaError(
             Kind.UNAUTHENTICATED,

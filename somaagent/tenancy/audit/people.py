@@ -15,9 +15,19 @@ from somaagent.tenancy.selectors import actor_by_user
 from .entries import Who, audit_entry_create, audit_without_tenant
 
 
-def audit_of_user(*, user: User | None, by: Who, action: str, facts: Mapping[str, Any] | None = None) -> None:
-    """An entry in the tenant that the user signs in to, or would; in the log for who belongs to none."""
-    tenant_id = _home_of(user.pk) if user is not None else None
+def audit_of_user(
+    *,
+    user: User | None,
+    by: Who,
+    action: str,
+    facts: Mapping[str, Any] | None = None,
+    chosen: UUID | None = None,
+) -> None:
+    """An entry in the tenant that the user signs in to, or would; in the log for who belongs to none.
+
+    ``chosen``: the tenant that they work in, where they chose one and belong there still.
+    """
+    tenant_id = _home_of(user.pk, chosen) if user is not None else None
     target_id = user.pk if user is not None else ""
     if tenant_id is None:
         audit_without_tenant(by=by, action=action, target_type="user", target_id=target_id)
@@ -26,9 +36,10 @@ def audit_of_user(*, user: User | None, by: Who, action: str, facts: Mapping[str
         audit_entry_create(by=by, action=action, target_type="user", target_id=target_id, facts=facts)
 
 
-def _home_of(user_id: UUID) -> UUID | None:
+def _home_of(user_id: UUID, chosen: UUID | None) -> UUID | None:
     """Who is disabled, or whose tenants are all suspended, is told of where they were a member first."""
-    if (actor := actor_by_user(user_id)) is not None:
+    there = actor_by_user(user_id, chosen) if chosen else None
+    if (actor := there or actor_by_user(user_id)) is not None:
         return actor.tenant_id
     with connection.cursor() as cursor:
         cursor.execute("SELECT tenant_id FROM tenancy_tenants_of_user(%s)", [user_id])

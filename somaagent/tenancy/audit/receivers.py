@@ -8,6 +8,7 @@ from django.contrib.auth.signals import user_logged_in, user_logged_out, user_lo
 from django.dispatch import receiver
 from django.http import HttpRequest
 
+from somaagent.tenancy.chosen import chosen_of
 from somaagent.tenancy.models import User
 
 from .entries import Who
@@ -20,9 +21,10 @@ def signed_in(user: User, **_: Any) -> None:
 
 
 @receiver(user_logged_out)
-def signed_out(user: User | None, **_: Any) -> None:
+def signed_out(user: User | None, request: HttpRequest | None = None, **_: Any) -> None:
     if user is not None:
-        audit_of_user(user=user, by=Who(user.pk, "browser"), action="user.signed_out")
+        chosen = chosen_of(request.session) if request is not None else None
+        audit_of_user(user=user, by=Who(user.pk, "browser"), action="user.signed_out", chosen=chosen)
 
 
 @receiver(user_login_failed)

@@ -13,7 +13,7 @@ from somaagent.tenancy import pool
 from somaagent.tenancy.batches import Connection
 from somaagent.tenancy.scope import DATABASE_AWAY, in_database
 from somaagent.tenancy.scripts import Row, Script, Statement, look
-from somaagent.tenancy.selectors import actor_by_api_key_async, actor_by_user_async
+from somaagent.tenancy.selectors import actor_by_api_key_async, signed_in_async
 from tests.factories import Organisation, key_of, organisation
 from tests.stack import RunningStack
 
@@ -190,7 +190,9 @@ async def test_credentials_are_known_over_the_pool(acme: Organisation):
     assert actor is not None
     assert (actor.tenant_id, actor.user_id, actor.via) == (acme.tenant.id, acme.owner.user_id, "api_key")
     assert await actor_by_api_key_async(key + "x") is None
-    assert await actor_by_user_async(acme.owner.user_id) == acme.owner
+    found = await signed_in_async(acme.owner.user_id)
+    assert found is not None
+    assert found.actor == acme.owner
 
 
 def test_a_loop_that_ends_without_closing_leaves_no_connection_behind(

@@ -11,13 +11,15 @@ from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils.cache import add_never_cache_headers
 
-from apps.accounts.places import password_change_url
 from somaagent.errors import SomaError
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.scope import tenant_scope
 from somaagent.web.authentication import SECOND_FACTOR_MISSING
 from somaagent.web.fallback import page_of_error
 from somaagent.web.request import Request
+
+from . import choosing
+from .places import password_change_url
 
 PageView = Callable[..., HttpResponseBase]
 
@@ -27,7 +29,7 @@ def page(view: PageView) -> PageView:
 
     @functools.wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        response = _elsewhere(request)
+        response = elsewhere(request)
         if response is None:
             response = _answered(view, request, _browser_actor(request), args, kwargs)
         add_never_cache_headers(response)
@@ -36,7 +38,23 @@ def page(view: PageView) -> PageView:
     return guarded
 
 
-def _elsewhere(request: HttpRequest) -> HttpResponseBase | None:
+def person_page(view: PageView) -> PageView:
+    """Call ``view(request, …)`` for whoever is signed in, also where they belong to no organisation."""
+
+    @functools.wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        try:
+            response = elsewhere(request) or view(request, *args, **kwargs)
+        except SomaError as error:
+            response = page_of_error(request, error)
+        add_never_cache_headers(response)
+        return response
+
+    return guarded
+
+
+def elsewhere(request: HttpRequest) -> HttpResponseBase | None:
+    """Where somebody has to go before they may see anything; None for who has nothing to do before."""
     user = request.user
     if not user.is_authenticated:
         return redirect_to_login(request.get_full_path())
@@ -45,6 +63,14 @@ def _elsewhere(request: HttpRequest) -> HttpResponseBase | None:
     if request.session.get(SECOND_FACTOR_MISSING):
         return redirect("mfa_index")
     return None
+
+
+def placeless(request: HttpRequest) -> HttpResponseBase:
+    """The page for who works nowhere now. It says so where it was otherwise before, and forgets that."""
+    lost = choosing.forget(request)
+    left = choosing.places(request)
+    template = "account/place_lost.html" if lost and left else "account/no_membership.html"
+    return render(request, template, {"lost": lost, "places": left}, status=403)
 
 
 def _browser_actor(request: HttpRequest) -> Actor | None:
@@ -57,7 +83,8 @@ def _answered(
     view: PageView, request: HttpRequest, actor: Actor | None, args: Any, kwargs: Any
 ) -> HttpResponseBase:
     if actor is None:
-        return render(request, "account/no_membership.html", status=403)
+        return placeless(request)
+    choosing.keep(request, actor)
     try:
         with tenant_scope(actor.tenant_id):
             return view(request, actor, *args, **kwargs)
