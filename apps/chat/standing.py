@@ -1,5 +1,5 @@
-"""Streams end with the credential that opened them: its key was revoked or has expired, its user or tenant
-was suspended, its membership has ended or has another role.
+"""Streams end with the credential that opened them: its key was revoked or has expired, its browser session
+has ended, its user or tenant was suspended, its membership has ended or has another role.
 
 One task for each event loop looks at all open streams' credentials together: when somebody says that some may
 have ended, and every few seconds besides.

@@ -6,8 +6,6 @@ import contextlib
 import dataclasses
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +21,6 @@ from tests.journeys.gateway import Gateway, another_gateway, free_port
 from tests.journeys.house import House, house
 from tests.journeys.page import Visitor, visiting
 from tests.oidc import provider as oidc
-from tests.stack import PROJECT_ROOT, foreign_environment
 
 SECRET = "what-the-provider-and-we-know"
 PEOPLE: dict[str, dict[str, Any]] = {
@@ -75,7 +72,7 @@ def portal(gateway, stack, tmp_path_factory) -> Iterator[Portal]:
         if name in ("acme", "domains")
     ]
     for name in ("acme", "domains", "astray"):
-        keep_secret(stack, name)
+        oidc.keep_secret(stack, name, SECRET)
     folder = tmp_path_factory.mktemp("portal")
     with (
         oidc.running(port=provider_port, clients=clients, people=PEOPLE),
@@ -84,21 +81,6 @@ def portal(gateway, stack, tmp_path_factory) -> Iterator[Portal]:
         ) as url,
     ):
         yield Portal(dataclasses.replace(gateway, url=url), acme, blue)
-
-
-def keep_secret(stack, name: str) -> None:
-    subprocess.run(
-        [sys.executable, "manage.py", "secret", "set", f"oidc/{name}", "--stdin"],
-        cwd=PROJECT_ROOT,
-        env=foreign_environment()
-        | stack.environment
-        | {"SA01_VAULT_OPERATOR_TOKEN_FILE": str(stack.operator_token_file)},
-        input=SECRET,
-        text=True,
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
 
 
 def slug(gateway: Gateway, home: House) -> str:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import requests
 from filelock import FileLock
 
 from somaagent.embedded.addresses import loopback
-from tests.stack import PROJECT_ROOT
+from tests.stack import PROJECT_ROOT, RunningStack, foreign_environment
 
 HERE = Path(__file__).parent
 INSTALLED = PROJECT_ROOT / ".cache" / "oidc"
@@ -92,3 +93,18 @@ def _wait_for(url: str, node: subprocess.Popen[bytes], log: Path) -> None:
             time.sleep(0.1)
         else:
             return
+
+
+def keep_secret(stack: RunningStack, slug: str, secret: str) -> None:
+    """Put the client secret of a declared provider into Vault, as its operator does."""
+    operator = {"SA01_VAULT_OPERATOR_TOKEN_FILE": str(stack.operator_token_file)}
+    subprocess.run(
+        [sys.executable, "manage.py", "secret", "set", f"oidc/{slug}", "--stdin"],
+        cwd=PROJECT_ROOT,
+        env=foreign_environment() | stack.environment | operator,
+        input=secret,
+        text=True,
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
+from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.models import Session
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -36,6 +38,10 @@ def _expire(actor: Actor) -> None:
     _key(actor).update(expires_at=timezone.now() - timedelta(seconds=1))
 
 
+def _before() -> datetime:
+    return timezone.now() - timedelta(seconds=1)
+
+
 ENDINGS: dict[str, Callable[[Actor], object]] = {
     "revoked": lambda actor: _key(actor).update(revoked_at=timezone.now()),
     "expired": _expire,
@@ -62,6 +68,30 @@ async def test_what_has_ended_is_told_from_what_has_not(ending):
     if ending in {"revoked", "expired", "deleted"}:
         expected.add(held[2])  # their browser is as good as before
     assert await still_good(held) == expected
+    await pool.close()
+
+
+SESSION_ENDINGS: dict[str, Callable[[SessionStore], object]] = {
+    "ended": lambda session: SessionStore().delete(session.session_key),
+    "expired": lambda session: Session.objects.filter(pk=session.session_key).update(expire_date=_before()),
+    "flushed": lambda session: session.flush(),
+    "under a new key": lambda session: session.cycle_key(),
+}
+
+
+@pytest.mark.parametrize("ending", SESSION_ENDINGS)
+async def test_a_browser_session_that_is_over_is_told_from_one_that_is_not(ending):
+    def two() -> tuple[Held, Held]:
+        actor = organisation("acme").owner
+        ended, good = SessionStore(), SessionStore()
+        for session in (ended, good):
+            session.create()
+        held = [Held.by(replace(actor, session_key=session.session_key)) for session in (ended, good)]
+        SESSION_ENDINGS[ending](ended)
+        return held[0], held[1]
+
+    ended, good = await in_database(two)
+    assert await still_good([ended, good]) == {good}
     await pool.close()
 
 
