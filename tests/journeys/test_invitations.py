@@ -1,4 +1,4 @@
-"""Somebody is invited in the browser, comes in, and works where they choose; a session that is ended is over."""
+"""Somebody is invited in the browser, comes in, and works where they choose; an ended session is over."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_session_that_is_ended_elsewhere_has_its_stream_closed(browser, gatewa
         expect(here.page.get_by_text("No chats yet")).to_be_visible()
         here.page.evaluate(
             """() => new Promise((opened) => {
-                window.closed = new Promise((closed) => {
+                window.socketClosed = new Promise((closed) => {
                     const socket = new WebSocket(`ws://${location.host}/api/v1/ws`);
                     socket.onclose = (event) => closed(event.code);
                     socket.onopen = () => opened();
@@ -140,7 +140,7 @@ def test_a_session_that_is_ended_elsewhere_has_its_stream_closed(browser, gatewa
         others = elsewhere.page.get_by_role("button", name="Sign it out")
         others.press("Enter")
         expect(others).to_have_count(0)
-        assert here.page.evaluate("() => window.closed") == 4401
+        assert here.page.evaluate("() => window.socketClosed") == 4401
         here.page.reload()
         expect(here.page.get_by_role("heading", name="Sign in")).to_be_visible()
         here.complaints.clear()  # of the stream that was closed

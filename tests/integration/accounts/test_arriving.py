@@ -1,4 +1,4 @@
-"""Whose an e-mail address is, when an identity provider sends somebody: a claim is no proof, and in nobody's way."""
+"""Whose an e-mail address is, when a provider sends somebody: a claim is no proof, and in nobody's way."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def test_a_newcomer_sees_who_invites_them_makes_an_account_and_is_in(acme):
     user = User.objects.get(username=name)
     assert [(place.tenant_id, place.role) for place in belongings(user.pk)] == [(acme.tenant.id, "admin")]
     assert not EmailAddress.objects.filter(user=user, verified=True).exists()
-    assert not (user.is_staff or user.is_superuser)
+    assert (user.is_staff, user.is_superuser) == (False, False)
     assert actions(acme)[-2:] == ["user.created", "user.signed_in"]
     # It was good once.
     assert OVER in text_of(browser().post(PAGE, {"token": token}))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
 from django.contrib import admin
 from django.contrib.messages.storage.cookie import CookieStorage
 from django.db import connection
@@ -55,11 +56,12 @@ MODELS = [
     "UsageRecord",
     "Budget",
     "Authenticator",
+    "UserSession",
     "AuditEntry",
     "OutboxEvent",
 ]
 # Of people, who belong to no tenant.
-OF_ALL = ("Tenant", "User", "Authenticator")
+OF_ALL = ("Tenant", "User", "Authenticator", "UserSession")
 
 
 def model_admin(name):
@@ -82,6 +84,9 @@ def populate(acme, rows):
         member = person(f"somebody{number}", acme.tenant)
         key_of(member)
         Authenticator.objects.create(user_id=member.user_id, type="totp", data={"secret": "sealed"})
+        UserSession.objects.create(
+            user_id=member.user_id, ip="192.0.2.1", session_key=member.user_id.hex, user_agent="Firefox/140.0"
+        )
         with tenant_scope(acme.tenant.id):
             invitation_create(actor=acme.owner, role="member", name=f"somebody{number}")
             webhook_create(actor=member, url=f"https://example.org/somebody{number}", events=every_event())
