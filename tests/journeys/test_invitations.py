@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -28,8 +29,9 @@ def home(gateway) -> House:
 def portal(gateway, stack, tmp_path_factory) -> Iterator[Gateway]:
     """A gateway where the people of another organisation sign in with their provider."""
     away, port, provider_port = house(gateway), free_port(), free_port()
-    client = {"client_id": "us", "client_secret": SECRET, "token_endpoint_auth_method": "client_secret_post"}
-    client["redirect_uris"] = [f"http://{loopback()}:{port}/sign-in/with/blue/back/"]
+    back = f"http://{loopback()}:{port}/sign-in/with/blue/back/"
+    client: dict[str, Any] = {"client_id": "us", "client_secret": SECRET, "redirect_uris": [back]}
+    client["token_endpoint_auth_method"] = "client_secret_post"
     declared = {"name": "Blue", "client_id": "us", "tenant": slug(gateway, away), "role": "viewer"}
     declared["issuer"] = f"http://{loopback()}:{provider_port}"
     oidc.keep_secret(stack, "blue", SECRET)
