@@ -30,7 +30,17 @@ def sessions_end(*, user: User, sessions: Iterable[UserSession], by: Who, chosen
 def password_saved(instance: User, created: bool, **_: Any) -> None:
     """With another password no session is good any more; whoever chose it for themselves gets a new one."""
     if not created and instance._password is not None:  # type: ignore[attr-defined]  # noqa: SLF001 Django's own sign of it, until the save is over
-        _end(UserSession.objects.filter(user=instance))
+        signed_out(user=instance)
+
+
+def session_count(*, user: User) -> int:
+    """In how many browsers somebody is signed in, as far as is known: some may have expired."""
+    return int(UserSession.objects.filter(user=user).count())
+
+
+def signed_out(*, user: User) -> int:
+    """Sign somebody out everywhere, for a caller who tells the audit of it; gives how many sessions ended."""
+    return _end(UserSession.objects.filter(user=user))
 
 
 def _end(sessions: Iterable[UserSession]) -> int:

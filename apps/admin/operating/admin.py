@@ -115,5 +115,5 @@ class OperatedUserAdmin(ConfirmingAdmin, UserAdmin):
         messages.success(request, f"{user} was signed out of {ended} browsers.")
 
     def _one_time_password(self, request: HttpRequest, user: User) -> HttpResponse:
-        _, password = people.user_password_hand_out(operator=operating(request), user_id=user.pk)
+        _, password = users.user_password_hand_out(operator=operating(request), user_id=user.pk)
         return self.shown_once(request, user, title="A one-time password", secret=password)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from apps.accounts import sessions
+from apps.accounts import endings
 from somaagent.tenancy import users
 from somaagent.tenancy.models import Tenant, User
 from somaagent.tenancy.operators import Operator
@@ -24,20 +24,13 @@ class Known:
 
 def user_known(*, user_id: UUID) -> Known:
     user = users.user_get(user_id=user_id)
-    return Known(user, users.tenants_of(user_id=user_id), sessions.session_count(user=user))
+    return Known(user, users.tenants_of(user_id=user_id), endings.session_count(user=user))
 
 
 def user_sessions_end(*, operator: Operator, user_id: UUID) -> tuple[User, int]:
     """Sign somebody out of every browser; gives how many sessions there were. Their API keys go on."""
     with transaction.atomic():
         user = users.user_taken(operator=operator, user_id=user_id)
-        ended = sessions.sessions_end(user=user)
+        ended = endings.signed_out(user=user)
         users.told(operator=operator, user=user, action="user.sessions_ended", facts={"sessions": ended})
     return user, ended
-
-
-def user_password_hand_out(*, operator: Operator, user_id: UUID) -> tuple[User, str]:
-    """A one-time password, to be shown once. Whoever is signed in with the old one is signed out."""
-    with transaction.atomic():
-        sessions.sessions_end(user=users.user_taken(operator=operator, user_id=user_id))
-        return users.user_password_hand_out(operator=operator, user_id=user_id)

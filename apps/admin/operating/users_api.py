@@ -62,5 +62,5 @@ def end_sessions(request: HttpRequest, user_id: UUID) -> Any:
 @router.post("/{uuid:user_id}/one-time-password", response={200: HandedOut, **REFUSED})
 def hand_out_password(request: HttpRequest, user_id: UUID) -> Any:
     """For somebody who lost theirs, which is dead with it. They choose another at the next sign-in."""
-    _, password = people.user_password_hand_out(operator=operator_of(request, CHANGE), user_id=user_id)
+    _, password = users.user_password_hand_out(operator=operator_of(request, CHANGE), user_id=user_id)
     return HandedOut(password=password)

@@ -60,7 +60,7 @@ WHERE (there IS NULL OR t.id = there) AND EXISTS (
 
 class Migration(migrations.Migration):
     dependencies: ClassVar = [
-        ("tenancy", "0011_usage_found_by_time"),
+        ("tenancy", "0012_operating"),
         ("sessions", "0001_initial"),
         ("mfa", "0003_authenticator_type_uniq"),
     ]
