@@ -9,9 +9,11 @@ from __future__ import annotations
 ACTIONS = {
     "user.signed_in": "somebody signed in, with a password or by an identity provider",
     "user.signed_out": "they signed out",
+    "user.sessions_ended": "somebody ended browser sessions of theirs; how many",
+    "user.tenant_chosen": "somebody of several organisations works in this one from now on",
     "user.sign_in_failed": "a wrong password or code for a user that there is, or a provider's user who is "
     "not let in; attempts that are locked out are only counted",
-    "user.created": "an identity provider sent somebody new",
+    "user.created": "an identity provider sent somebody new, or somebody made an account by an invitation",
     "user.account_merged": "an account became that of somebody at an identity provider, too",
     "user.password_changed": "by themselves, by an operator, or at the command line",
     "user.suspended": "an operator shut them out of every organisation",

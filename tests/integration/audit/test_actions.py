@@ -34,6 +34,8 @@ PASSWORD = "correct horse battery staple"
 ELSEWHERE = {
     "user.created": "tests/journeys/test_identity_providers.py",
     "user.account_merged": "tests/journeys/test_identity_providers.py",
+    "user.sessions_ended": "tests/integration/accounts/test_sessions.py",
+    "user.tenant_chosen": "tests/integration/accounts/test_organisations.py",
     "membership.created": "tests/journeys/test_identity_providers.py",
     "user.second_factor_added": "tests/journeys/test_second_factor.py",
     "user.second_factor_removed": "tests/journeys/test_second_factor.py",
