@@ -145,7 +145,7 @@ def owner_invite(
     first_owner: FirstOwner,
     idempotency: Idempotency | None = None,
 ) -> Invited:
-    """Another invitation for the first owner of a tenant that has none; earlier ones are revoked.
+    """An owner's invitation, where a tenant has none who can act; earlier ones are revoked.
 
     Raises ``owner_there``: who is in a tenant is for its owners to say.
     """
@@ -155,9 +155,7 @@ def owner_invite(
             if idempotency and (existing := idempotency.find(invitations.owner_invitation_list())):
                 return Invited(existing, None)
             if tenant_get(tenant_id=tenant.id).owners:  # type: ignore[attr-defined]  # annotated
-                sentence = (
-                    "This tenant has an owner, who invites others: only an empty one is given its first."
-                )
+                sentence = "This tenant has an owner, who invites others: ask them."
                 raise SomaError(Kind.CONFLICT, "owner_there", sentence)
             invitations.owner_invitations_revoke(by=operator.who)
             return _invited(operator, tenant, first_owner, idempotency)

@@ -9,7 +9,7 @@ from __future__ import annotations
 ACTIONS = {
     "user.signed_in": "somebody signed in, with a password or by an identity provider",
     "user.signed_out": "they signed out",
-    "user.sessions_ended": "somebody ended browser sessions of theirs; how many",
+    "user.sessions_ended": "somebody ended browser sessions of theirs, or an operator all of them; how many",
     "user.tenant_chosen": "somebody of several organisations works in this one from now on",
     "user.sign_in_failed": "a wrong password or code for a user that there is, or a provider's user who is "
     "not let in; attempts that are locked out are only counted",
@@ -18,8 +18,6 @@ ACTIONS = {
     "user.password_changed": "by themselves, by an operator, or at the command line",
     "user.suspended": "an operator shut them out of every organisation",
     "user.resumed": "an operator let them in again",
-    "user.tenant_chosen": "they went to another of their organisations in a browser",
-    "user.sessions_ended": "they ended other browser sessions of theirs, or an operator all of them",
     "user.second_factor_added": "an app, or recovery codes",
     "user.second_factor_removed": "by themselves; by an operator it is `authenticator.deleted`",
     "user.second_factor_renewed": "new recovery codes",

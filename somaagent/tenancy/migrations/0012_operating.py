@@ -8,7 +8,12 @@ from django.db import migrations, models
 
 from somaagent.tenancy.rls import definer_function
 
-_OF_TENANT = "SELECT count(*) FROM tenancy_membership m WHERE m.tenant_id = wanted"
+_MEMBERS = "SELECT count(*) FROM tenancy_membership m WHERE m.tenant_id = wanted;"
+# Those who can act: where an operator shut the last one out, there is room for another one's invitation.
+_OWNERS = """
+SELECT count(*) FROM tenancy_membership m JOIN tenancy_user u ON u.id = m.user_id AND u.is_active
+WHERE m.tenant_id = wanted AND m.role = 'owner';
+"""
 
 
 class Migration(migrations.Migration):
@@ -51,6 +56,6 @@ class Migration(migrations.Migration):
             constraint=models.UniqueConstraint(fields=("tenant", "idempotency_key"), name="budget_made_once"),
         ),
         # Operators see how many belong to a tenant, and not who.
-        definer_function("tenancy_members_of(wanted uuid)", "bigint", f"{_OF_TENANT};"),
-        definer_function("tenancy_owners_of(wanted uuid)", "bigint", f"{_OF_TENANT} AND m.role = 'owner';"),
+        definer_function("tenancy_members_of(wanted uuid)", "bigint", _MEMBERS),
+        definer_function("tenancy_owners_of(wanted uuid)", "bigint", _OWNERS),
     ]

@@ -48,8 +48,6 @@ ELSEWHERE = {
     "breaker.closed": "tests/integration/chat/test_provider_faults.py",
     "user.suspended": "tests/integration/operating/test_users.py",
     "user.resumed": "tests/integration/operating/test_users.py",
-    "user.tenant_chosen": "tests/integration/accounts/test_organisations.py",
-    "user.sessions_ended": "tests/integration/operating/test_users.py",
     "budget.created": "tests/integration/operating/test_budgets.py",
     "budget.changed": "tests/integration/operating/test_budgets.py",
     "budget.deleted": "tests/integration/operating/test_budgets.py",

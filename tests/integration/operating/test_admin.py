@@ -142,7 +142,7 @@ def _inline(operator):
 
 
 def test_operators_are_not_deleted(operator):
-    other = user_of(organisation("platform").owner)
+    other = user_of(person("operator", organisation("platform").tenant))
     other.is_staff = True
     other.save()
     assert operator.browser.post(f"{USERS}{other.pk}/delete/", {"post": "yes"}).status_code == 403

@@ -65,6 +65,17 @@ def test_sent_twice_it_is_made_once_and_its_token_is_shown_once(operator, acme):
     assert refusal(operator.program.call("POST", TENANTS, body), 409) == "slug_taken"
 
 
+def test_where_the_only_owner_is_shut_out_another_is_invited(operator, acme):
+    """Whoever's account was taken over is shut out at once, though nobody else owns the tenant."""
+    suspend = f"/api/v1/admin/users/{acme.owner.user_id}/suspend"
+    assert operator.program.call("POST", suspend).status_code == 200
+    invited = operator.program.call("POST", of(acme.tenant, "/owner-invitations"), {"name": "Ada"})
+    assert invited.status_code == 201, invited.content
+    ada = Program(key_of(person("ada", organisation("elsewhere").tenant)))
+    accepted = ada.call("POST", "/api/v1/invitations/accept", {"token": invited.json()["token"]})
+    assert accepted.json()["role"] == "owner"
+
+
 def test_a_token_that_was_lost_is_replaced(operator, acme):
     made = operator.program.made(TENANTS, wanted(acme))
     where = f"{TENANTS}/{made['id']}/owner-invitations"
