@@ -26,7 +26,7 @@ status: install-embedded  ## Ask a running SomaAgent how it is
 test: install-dev  ## Run every test, against real services (MODE=SAAS: the same in the other mode)
 	@SOMA_TEST_MODE=$(MODE) $(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-saas: install-dev  ## Of every surface some tests in SAAS, as .ci/run has them beside the whole in STANDALONE
+test-saas: install-dev  ## Of every surface some tests in SAAS
 	@$(MAKE) --no-print-directory test MODE=SAAS ARGS="$(SAAS_STORIES) $(ARGS)"
 
 check: install-dev  ## Format, lint, types, imports, migrations, configuration, infra, guards

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from django.contrib import admin, messages
-from django.contrib.admin import helpers
-from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import transaction
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from unfold.decorators import action, display
 
 from somaagent.agent.messages import decimal_text
-from somaagent.errors import SomaError
 from somaagent.tenancy.admin import ReadOnlyAdmin, operator_of
 from somaagent.tenancy.audit.entries import Who
+from somaagent.tenancy.confirming import ConfirmingAdmin, Question
 
 from . import intervening, oversight
 from .models import Turn
@@ -38,43 +33,47 @@ STATE_COLOURS = {
     "running, stuck": "danger",
 }
 MOST_AT_ONCE = 100
-CONFIRMED = "confirmed"
 INTERVENES = "chat.change_turn"
 NOTHING = "–"
 
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """Something done to turns: what is asked before it, what its button says, and what is told after it."""
+    """Something done to turns: what is asked before it, and what is told after it."""
 
-    question: str
-    explained: str
-    button: str
+    question: Question
     done: str
     act: Callable[..., Turn]
 
 
 CANCEL = Deed(
-    "Cancel these turns?",
-    "A turn that a host works at stops as soon as that host hears of it; one that nobody works at, at once. "
-    "What it has said so far stays, and it can be answered again.",
-    "Cancel them",
+    Question(
+        "Cancel these turns?",
+        "A turn that a host works at stops as soon as that host hears of it; one that nobody works at, at "
+        "once. What it has said so far stays, and it can be answered again.",
+        "Cancel them",
+    ),
     "Asked to stop",
     intervening.turn_cancel,
 )
 RETRY = Deed(
-    "Answer these turns again?",
-    "Each becomes a new turn on the same message, of the user who wrote it, by their budgets. Its answer is "
-    "the one that their conversation goes on with.",
-    "Answer them again",
+    Question(
+        "Answer these turns again?",
+        "Each becomes a new turn on the same message, of the user who wrote it, by their budgets. Its answer "
+        "is the one that their conversation goes on with.",
+        "Answer them again",
+    ),
     "To be answered again",
     intervening.turn_retry,
 )
 HAND_OVER = Deed(
-    "Have a worker take these turns now?",
-    "What the scheduler's sweep does every few seconds to turns that nobody works at, is done at once. Turns "
-    "that a host works at are left alone.",
-    "Hand them over",
+    Question(
+        "Have a worker take these turns now?",
+        "What the scheduler's sweep does every few seconds to turns that nobody works at, is done at once. "
+        "Turns that a host works at are left alone.",
+        "Hand them over",
+        dangerous=False,
+    ),
     "Handed over",
     intervening.turn_hand_over,
 )
@@ -92,7 +91,7 @@ class StuckFilter(admin.SimpleListFilter):
 
 
 @admin.register(Turn)
-class TurnAdmin(ReadOnlyAdmin):
+class TurnAdmin(ConfirmingAdmin, ReadOnlyAdmin):
     list_display = (
         "id",
         "state_label",
@@ -182,80 +181,74 @@ class TurnAdmin(ReadOnlyAdmin):
         written = [format_html('<a class="underline" href="{}?q={}">{}</a>', *link) for link in links]
         return format_html("{}, {}, {}", *written)
 
+    def in_words(self, row: Turn) -> str:
+        why = oversight.stuck_because(row)
+        who = f"{row.user.username}, {row.session.agent.name}, {row.created_at:%Y-%m-%d %H:%M:%S} UTC"
+        return f"{row.pk}: {row.state}, {who}. {why}".rstrip()
+
     @action(description="Cancel the chosen turns", permissions=["intervene"])
-    def cancel_turns(self, request: HttpRequest, turns: QuerySet[Turn]) -> HttpResponse:
-        return self._confirmed(request, CANCEL, "cancel_turns", list(turns[: MOST_AT_ONCE + 1]))
+    def cancel_turns(self, request: HttpRequest, turns: QuerySet[Turn]) -> HttpResponse | None:
+        return self._chosen(request, CANCEL, turns)
 
     @action(description="Answer the chosen turns again", permissions=["intervene"])
-    def retry_turns(self, request: HttpRequest, turns: QuerySet[Turn]) -> HttpResponse:
-        return self._confirmed(request, RETRY, "retry_turns", list(turns[: MOST_AT_ONCE + 1]))
+    def retry_turns(self, request: HttpRequest, turns: QuerySet[Turn]) -> HttpResponse | None:
+        return self._chosen(request, RETRY, turns)
 
     @action(description="Have a worker take the chosen turns now", permissions=["intervene"])
-    def hand_over_turns(self, request: HttpRequest, turns: QuerySet[Turn]) -> HttpResponse:
-        return self._confirmed(request, HAND_OVER, "hand_over_turns", list(turns[: MOST_AT_ONCE + 1]))
+    def hand_over_turns(self, request: HttpRequest, turns: QuerySet[Turn]) -> HttpResponse | None:
+        return self._chosen(request, HAND_OVER, turns)
 
     @action(description="Cancel", permissions=["intervene"], icon="cancel")
     def cancel_this(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self._asked(request, CANCEL, "cancel_turns", self._one(object_id))
+        return self._this(request, CANCEL, object_id)
 
     @action(description="Answer again", permissions=["intervene"], icon="replay")
     def retry_this(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self._asked(request, RETRY, "retry_turns", self._one(object_id))
+        return self._this(request, RETRY, object_id)
 
     @action(description="Hand over", permissions=["intervene"], icon="move_up")
     def hand_over_this(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self._asked(request, HAND_OVER, "hand_over_turns", self._one(object_id))
+        return self._this(request, HAND_OVER, object_id)
 
-    def _one(self, object_id: str) -> list[Turn]:
-        try:
-            return list(oversight.turns_of_everybody().filter(pk=object_id))
-        except ValidationError:
-            return []
-
-    def _confirmed(self, request: HttpRequest, deed: Deed, name: str, turns: list[Turn]) -> HttpResponse:
-        """Do it where it was confirmed, else ask first."""
-        if len(turns) > MOST_AT_ONCE:
+    def _chosen(self, request: HttpRequest, deed: Deed, turns: QuerySet[Turn]) -> HttpResponse | None:
+        chosen = list(turns[: MOST_AT_ONCE + 1])
+        if len(chosen) > MOST_AT_ONCE:
             messages.error(request, f"Choose {MOST_AT_ONCE} turns at most.")
-            return redirect("admin:chat_turn_changelist")
-        if CONFIRMED not in request.POST:
-            return self._asked(request, deed, name, turns)
-        operator = operator_of(request)
-        if operator is None:
-            raise PermissionDenied
-        _each(request, deed, Who(operator.user_id, "admin"), [turn.id for turn in turns])
-        if len(turns) == 1:
-            return redirect("admin:chat_turn_change", turns[0].pk)
-        return redirect("admin:chat_turn_changelist")
+            return None
+        did = _Did(deed, _who(request))
+        answer = self.confirmed(request, chosen, deed.question, did)
+        did.tell(request)
+        return answer
 
-    def _asked(self, request: HttpRequest, deed: Deed, name: str, turns: Sequence[Turn]) -> HttpResponse:
-        """The page that asks. Its form is the list's own, with the same turns and the confirmation."""
-        rows = [(turn, self.state_label(turn), oversight.stuck_because(turn)) for turn in turns]
-        context = {
-            **self.admin_site.each_context(request),
-            "title": deed.question,
-            "opts": self.model._meta,  # noqa: SLF001 Django's documented model API
-            "deed": deed,
-            "rows": [(turn, state, STATE_COLOURS[state], why) for turn, state, why in rows],
-            "action_name": name,
-            "chosen_name": helpers.ACTION_CHECKBOX_NAME,
-            "confirmed_name": CONFIRMED,
-        }
-        return TemplateResponse(request, "chat/turns_confirm.html", context)
+    def _this(self, request: HttpRequest, deed: Deed, object_id: str) -> HttpResponse:
+        did = _Did(deed, _who(request))
+        answer = self.confirmed_here(request, object_id, deed.question, did)
+        did.tell(request)
+        return answer
 
 
-def _each(request: HttpRequest, deed: Deed, by: Who, turn_ids: Sequence[UUID]) -> None:
-    """Tell of how many it was done, and of each that it could not be done to."""
-    done = 0
-    for turn_id in turn_ids:
-        try:
-            with transaction.atomic():
-                turn = deed.act(by=by, turn_id=turn_id)
-        except SomaError as error:
-            messages.error(request, f"{turn_id}: {error.message}")
-            continue
-        if deed is CANCEL and turn.cancel_requested_at is None:
-            messages.warning(request, f"{turn_id}: It was over already.")
-            continue
-        done += 1
-    if done:
-        messages.success(request, f"{deed.done}: {done}.")
+class _Did:
+    """Does it to one turn after the other, and tells to how many it was done."""
+
+    def __init__(self, deed: Deed, by: Who) -> None:
+        self._deed = deed
+        self._by = by
+        self._done = 0
+
+    def __call__(self, request: HttpRequest, turn: Turn) -> None:
+        after = self._deed.act(by=self._by, turn_id=turn.id)
+        if self._deed is CANCEL and after.cancel_requested_at is None:
+            messages.warning(request, f"{turn}: It was over already.")
+        else:
+            self._done += 1
+
+    def tell(self, request: HttpRequest) -> None:
+        if self._done:
+            messages.success(request, f"{self._deed.done}: {self._done}.")
+
+
+def _who(request: HttpRequest) -> Who:
+    operator = operator_of(request)
+    if operator is None:
+        raise PermissionDenied
+    return Who(operator.user_id, "admin")

@@ -39,6 +39,10 @@ class Question:
 class ConfirmingAdmin:
     """For a ``ModelAdmin``."""
 
+    def in_words(self, row: Any) -> str:
+        """What the page says of a row that something is about to be done to."""
+        return str(row)
+
     def confirmed(
         self,
         request: HttpRequest,
@@ -85,7 +89,7 @@ class ConfirmingAdmin:
         back = request.path if posted else self._page_of(rows[0])
         context = self._context(request, question.title) | {
             "question": question,
-            "rows": rows,
+            "rows": [(row, self.in_words(row)) for row in rows],
             "action": posted,
             "checkbox": ACTION_CHECKBOX_NAME,
             "confirmed": CONFIRMED,

@@ -10,7 +10,13 @@ import sys
 import pytest
 
 # Settings that a mode may give another value. Everything else is the same in both.
-MAY_DIFFER = {"DEPLOYMENT_MODE", "SETTINGS_MODULE", "SECURE_HSTS_SECONDS", "MANY_TENANTS"}
+MAY_DIFFER = {
+    "DEPLOYMENT_MODE",
+    "SETTINGS_MODULE",
+    "SECURE_HSTS_SECONDS",
+    "MANY_TENANTS",
+    "PUBLISHED_SETTINGS",  # what operators are told of all of these
+}
 SAME_ENVIRONMENT = {
     "SA01_SECURE_COOKIES": "true",
     "SA01_PUBLIC_URL": "https://agents.example.org",

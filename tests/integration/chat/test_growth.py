@@ -34,8 +34,9 @@ from tests.stack import RunningStack
 pytestmark = pytest.mark.django_db(transaction=True)
 
 MANY = 10_000
-# Of one page, all its statements together: what is shown, and what is looked at to find it.
-MOST_ROWS = 400
+# Of one page, all its statements together: what is shown, and what is looked at to find it. Well below what
+# there is, and above what a plan may read of tables that other stories left small.
+MOST_ROWS = 2_000
 Visit = Callable[[Organisation], None]
 BIG = ("agent_sessions_session", "agent_sessions_message", "chat_turn")
 
@@ -206,7 +207,7 @@ def compare(few: tuple[Organisation, Visit], many: tuple[Organisation, Visit]) -
             statements = statements_of(visit, who)
             asked.append((len(statements), rows_read(statements)))
     assert asked[0][0] == asked[1][0]
-    assert asked[1][1] < MOST_ROWS
+    assert asked[1][1] < MOST_ROWS, asked
 
 
 def test_the_page_of_a_long_conversation(acme, talk):
