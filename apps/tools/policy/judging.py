@@ -17,9 +17,9 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
+from uuid_utils.compat import uuid7
 
 from somaagent.observability import metrics
-from somaagent.tenancy.fields import uuid7
 
 from . import answers, sources
 from .encoding import encoded

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import time
 from contextlib import closing
 
@@ -90,3 +92,10 @@ def test_a_prepared_database_is_known_until_anything_changes(tmp_path):
     assert not Stamp(tmp_path, extra=("another address",)).valid()
     (tmp_path / "prepared.json").write_text("{torn", encoding="utf-8")
     assert not stamp.valid()
+
+
+def test_what_the_orchestrator_asks_needs_no_application_of_django_s():
+    """Its process has none: an import of models would make the health of what is well say ``down``."""
+    program = [sys.executable, "-m", "tests.integration.orchestrator.without_apps"]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
