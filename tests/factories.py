@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.db import connection
 from django.test import Client
 
 from apps.chat import hosting, services
@@ -15,6 +18,7 @@ from apps.chat.services import Submitted
 from apps.chat.work import Work
 from apps.sessions import services as sessions
 from apps.sessions.models import Agent
+from somaagent.errors import SomaError
 from somaagent.tenancy import services as tenancy
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.models import Role, Tenant, User
@@ -96,6 +100,22 @@ def taken(turn: Turn, owner: str = "test") -> Work:
     work = claimed(turn, owner)
     assert work is not None
     return work
+
+
+def at_once(*deeds: Callable[[], object]) -> list[str]:
+    """What came of deeds that are done at the same moment: ``done``, or the code of an error, in order."""
+
+    def outcome(deed: Callable[[], object]) -> str:
+        try:
+            deed()
+        except SomaError as error:
+            return error.code
+        finally:
+            connection.close()
+        return "done"
+
+    with ThreadPoolExecutor(len(deeds)) as threads:
+        return list(threads.map(outcome, deeds))
 
 
 def user_of(actor: Actor) -> User:

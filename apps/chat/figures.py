@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from django.db.models import Count, QuerySet
 
-from somaagent.tenancy.fields import first_id
+from somaagent.tenancy.fields import made_between
 
 from .models import OPEN_STATES, Call, CallState, Turn, TurnState
 from .oversight import only_stuck
-
-# Ids are made a moment before their rows.
-_MOMENT = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +43,7 @@ class Open:
 
 
 def turns_since(moment: datetime) -> Recent:
-    rows = Turn.objects.filter(id__gte=first_id(moment - _MOMENT), created_at__gte=moment)
+    rows = Turn.objects.filter(made_between(moment, None))
     found = rows.values_list("state", "error_code").annotate(turns=Count("pk")).order_by()
     states = dict.fromkeys(TurnState.values, 0)
     failures: dict[str, int] = {}

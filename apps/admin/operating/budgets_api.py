@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,14 +10,16 @@ from django.http import HttpRequest
 from ninja import Query, Router, Status
 
 from somaagent.problems import PROBLEMS, Problem
+from somaagent.tenancy.budgets.models import Budget
 from somaagent.tenancy.budgets.selectors import budgets_that_bind
 from somaagent.web.idempotency import IdempotencyKey, idempotency_of
-from somaagent.web.pagination import Page, PageQuery, page_of
+from somaagent.web.pagination import Page, PageQuery
 from somaagent.web.request import actor_of
 from somaagent.web.security import in_tenant_of_actor
 
 from . import budgets
 from .budgets_schemas import BudgetIn, BudgetOut, BudgetPatch
+from .paging import page_told
 
 router = Router(tags=["budgets"])
 router.add_decorator(in_tenant_of_actor)
@@ -26,13 +28,13 @@ router.add_decorator(in_tenant_of_actor)
 @router.get("/budgets", response={200: Page[BudgetOut], **PROBLEMS})
 def list_own_budgets(request: HttpRequest, page: Query[PageQuery]) -> Any:
     """What the caller may run into: budgets of the tenant, theirs, their keys', and those of agents."""
-    return _told(page_of(budgets_that_bind(actor=actor_of(request)), page))
+    return page_told(budgets_that_bind(actor=actor_of(request)), page, _told)
 
 
 @router.get("/admin/budgets", response={200: Page[BudgetOut], **PROBLEMS})
 def list_budgets(request: HttpRequest, page: Query[PageQuery]) -> Any:
     """All budgets of the tenant, newest first, with how they stand. For owners and admins."""
-    return _told(page_of(budgets.budget_list(actor=actor_of(request)), page))
+    return page_told(budgets.budget_list(actor=actor_of(request)), page, _told)
 
 
 @router.post("/admin/budgets", response={201: BudgetOut, 409: Problem, **PROBLEMS})
@@ -63,5 +65,5 @@ def delete_budget(request: HttpRequest, budget_id: UUID) -> Any:
     return Status(204, None)
 
 
-def _told(page: Mapping[str, Any]) -> dict[str, Any]:
-    return {"items": [BudgetOut.of(row) for row in page["items"]], "next": page["next"]}
+def _told(rows: Sequence[Budget]) -> list[BudgetOut]:
+    return [BudgetOut.of(row) for row in rows]

@@ -13,7 +13,7 @@ M = TypeVar("M", bound=Model)
 
 
 def page_told(
-    rows: QuerySet[M], query: PageQuery, told: Callable[[Sequence[M]], list[dict[str, Any]]]
+    rows: QuerySet[M], query: PageQuery, told: Callable[[Sequence[M]], Sequence[object]]
 ) -> dict[str, Any]:
     """``page_of``, with what ``told`` makes of all rows of the page at once."""
     found = page_of(rows, query)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from django.db.models.functions import Concat, TruncDate, TruncMonth
 
 from somaagent.errors import SomaError, invalid
 from somaagent.tenancy.actor import Actor
-from somaagent.tenancy.fields import first_id
+from somaagent.tenancy.fields import made_between
 from somaagent.tenancy.models import ApiKey, Role, User
 
 from .models import UsageRecord
@@ -27,8 +27,6 @@ _COLUMNS = {
     "profile": "profile",
     "key": "api_key_id",
 }
-_MOMENT = timedelta(hours=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SUMMED = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "cost")
 _SUMS = {
     "steps": Count("pk"),
@@ -76,9 +74,7 @@ def tenant_usage(
 def records_between(first: date, last: date) -> QuerySet[UsageRecord]:
     """The tenant's steps from the first day to the last (UTC), found by an index however many are older."""
     begins, ends = datetime.combine(first, time(), UTC), datetime.combine(last, time.max, UTC)
-    # Ids sort by time and have the index; they were made a moment before their rows.
-    near = first_id(max(begins, _EPOCH + _MOMENT) - _MOMENT)
-    return UsageRecord.objects.filter(id__gte=near, created_at__gte=begins, created_at__lte=ends)
+    return UsageRecord.objects.filter(made_between(begins, None), created_at__lte=ends)
 
 
 def _told(row: dict[str, Any]) -> dict[str, Any]:

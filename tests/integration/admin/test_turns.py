@@ -15,21 +15,13 @@ from django.utils import timezone
 
 import somaagent.celery  # noqa: F401 messages are sent to this application's broker
 from apps.chat.models import Turn, TurnState
-from somaagent import valkey
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.audit.models import AuditEntry
 from somaagent.tenancy.scope import tenant_scope
 from tests.factories import Organisation, operator_client, organisation, person, submitted, taken, user_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_message_is_left")]
 LIST = "admin:chat_turn_changelist"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_message_is_left():
-    """No worker takes these turns: what it was sent is not for other stories."""
-    yield
-    valkey.blocking_client().delete("somaagent")
 
 
 @pytest.fixture

@@ -25,20 +25,13 @@ from somaagent.tenancy.scripts import performed
 from tests import model_server
 from tests.factories import Organisation, claimed, organisation, submitted, taken
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_message_is_left")]
 
 
 @pytest.fixture(scope="module")
 def model() -> Iterator[str]:
     with model_server.process() as url:
         yield f"{url}/v1"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_message_is_left() -> Iterator[None]:
-    """These stories play the worker themselves: what they sent to the real one is not for other stories."""
-    yield
-    valkey.blocking_client().delete("somaagent")
 
 
 @pytest.fixture

@@ -24,15 +24,8 @@ from somaagent.tenancy.scripts import performed
 from tests.factories import Organisation, key_of, organisation, person, submitted, taken, user_of
 from tests.integration.tenancy.town import Program
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_message_is_left")]
 TURNS = "/api/v1/admin/turns"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_message_is_left():
-    """No worker takes these turns: what it was sent is not for other stories."""
-    yield
-    valkey.blocking_client().delete("somaagent")
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from django.utils import timezone
 from somaagent import valkey
 from somaagent.observability import metrics
 from somaagent.tenancy.audit.entries import BY_COMMAND, audit_entry_create
+from somaagent.tenancy.models import Tenant
 from somaagent.tenancy.outbox import lag, publishing, statements, tasks
 from somaagent.tenancy.outbox.messages import SinkAwayError
 from somaagent.tenancy.outbox.models import OutboxEvent
@@ -160,20 +161,19 @@ def test_while_kafka_is_away_events_wait_in_their_order(tmp_path, settings):
         assert [event["sequence"] for _, event in kafka.read(settings.KAFKA_TOPIC, until=2)] == ["2", "3"]
 
 
+def publisher_of(tenant: Tenant, bootstrap: str, topic: str) -> list[str]:
+    """The command of a publisher in a process of its own."""
+    module = "tests.integration.outbox.publisher"
+    return [sys.executable, "-m", module, str(tenant.id), bootstrap, topic]
+
+
 @pytest.mark.parametrize(("where", "dies"), [("kafka", "after"), ("kafka", "before"), ("valkey", "after")])
 def test_a_publisher_that_is_killed_loses_and_reorders_nothing(kafka: Broker, topic, settings, where, dies):
     acme = organisation()
     bootstrap = kafka.address if where == "kafka" else ""
     settings.KAFKA_BOOTSTRAP = bootstrap or None
     tell(acme.tenant, *(f"event-{number}" for number in range(10)))
-    command = [
-        sys.executable,
-        "-m",
-        "tests.integration.outbox.publisher",
-        str(acme.tenant.id),
-        bootstrap,
-        topic,
-    ]
+    command = publisher_of(acme.tenant, bootstrap, topic)
     with subprocess.Popen([*command, dies], stdout=subprocess.PIPE, text=True) as publisher:
         assert publisher.stdout.readline().strip() == f"10 {dies}"
         # It holds the tenant's lane: nobody else publishes, and what comes now is behind.
@@ -207,14 +207,7 @@ def test_a_publisher_that_lost_its_lock_and_goes_on_beside_the_next_one(
     bootstrap = kafka.address if where == "kafka" else ""
     settings.KAFKA_BOOTSTRAP = bootstrap or None
     tell(acme.tenant, *(f"event-{number}" for number in range(10)))
-    command = [
-        sys.executable,
-        "-m",
-        "tests.integration.outbox.publisher",
-        str(acme.tenant.id),
-        bootstrap,
-        topic,
-    ]
+    command = publisher_of(acme.tenant, bootstrap, topic)
     with subprocess.Popen(
         [*command, "stalls"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as stalled:

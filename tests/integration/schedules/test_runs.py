@@ -28,7 +28,7 @@ from somaagent.tenancy.scope import tenant_scope
 from tests import model_server
 from tests.factories import Organisation, organisation, person, taken
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_message_is_left")]
 LONG_AGO = datetime(2026, 1, 5, 8, tzinfo=UTC)
 
 
@@ -36,13 +36,6 @@ LONG_AGO = datetime(2026, 1, 5, 8, tzinfo=UTC)
 def model() -> Iterator[str]:
     with model_server.process() as url:
         yield f"{url}/v1"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_message_is_left() -> Iterator[None]:
-    """These stories play the worker themselves: what they sent to the real one is not for other stories."""
-    yield
-    valkey.blocking_client().delete("somaagent")
 
 
 @pytest.fixture

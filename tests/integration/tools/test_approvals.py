@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -19,7 +18,6 @@ from apps.chat.approvals import Given
 from apps.chat.models import Call, OnBusy, Turn, TurnState
 from apps.chat.taps import Record
 from apps.tools.models import ToolCallRecord, ToolDecision
-from somaagent import valkey
 from somaagent.background import run_coroutine
 from somaagent.errors import SomaError
 from somaagent.tenancy.audit.models import AuditEntry
@@ -30,17 +28,10 @@ from tests.factories import Organisation, organisation, person, submitted
 from tests.integration.tools.conftest import Post, calls
 from tests.integration.tools.hosted import answered, hosted, now, question
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_message_is_left")]
 
 SEND = ("send", {"to": "Ada"})
 LOOK = ("look", {"to": "Oslo"})
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_message_is_left() -> Iterator[None]:
-    """These stories play the worker themselves: what they sent to the real one is not for other stories."""
-    yield
-    valkey.blocking_client().delete("somaagent")
 
 
 def asked(acme: Organisation, text: str, **facts: Any) -> Turn:
