@@ -81,7 +81,10 @@ class Account:
     async def charge(self, spent: Spent) -> None:
         """Write a step down, once, and wait for it: what cannot be written down is not answered."""
         row = record_of(self._payer, spent, self._profiles)
-        await self._do(budgets.settled(row, self._payer) if self._budgeted else together(*recorded(row)))
+        if self._budgeted:
+            await self._do(*budgets.settled([row], self._payer))
+        else:
+            await self._do(together(*recorded(row)))
 
     async def close(self, messages: Sequence[ModelMessage] = ()) -> None:
         """The run is over. What a step wrote that came to no end is guessed, as of a turn."""
@@ -91,9 +94,9 @@ class Account:
         elif self._reserved:
             await self._do(budgets.freed(self._payer.run_id))
 
-    async def _do(self, write: Statement) -> None:
+    async def _do(self, *writes: Statement) -> None:
         def script() -> Script[None]:
-            yield Last([write])
+            yield Last(writes)
 
         await performed_patiently(self._payer.tenant_id, script)
 

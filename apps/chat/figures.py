@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
 
 from django.db.models import Count, QuerySet
 
@@ -36,10 +35,10 @@ class Recent:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Turns that are not over, whenever they began. ``stuck``: those of ``oversight.only_stuck``."""
+    """Turns that are not over, whenever they began. ``stuck``: how many of ``oversight.only_stuck``."""
 
     states: dict[str, int]
-    stuck: list[UUID]
+    stuck: int
 
 
 def turns_since(moment: datetime) -> Recent:
@@ -58,7 +57,7 @@ def turns_since(moment: datetime) -> Recent:
 def turns_open() -> Open:
     found = Turn.objects.filter(state__in=OPEN_STATES).values_list("state").annotate(turns=Count("pk"))
     states = {state.value: 0 for state in OPEN_STATES} | dict(found.order_by())
-    return Open(states, list(only_stuck(Turn.objects.all()).order_by("id").values_list("id", flat=True)))
+    return Open(states, only_stuck(Turn.objects.all()).count())
 
 
 def turns_exist() -> bool:

@@ -63,7 +63,7 @@ async def reserve(
     money = most_money(profiles, read, written)
 
     def script() -> Script[list[Row]]:
-        _, refused = yield Last(budgets.reserved(payer, tokens=read + written, money=money, seconds=seconds))
+        *_, refused = yield Last(budgets.reserved(payer, tokens=read + written, money=money, seconds=seconds))
         return refused
 
     for *facts, unpriced in await performed_patiently(payer.tenant_id, script):

@@ -39,7 +39,7 @@ def with_charges(work: Work, spent: Sequence[Spent], *writes: Statement) -> list
     payer = work.payer()
     rows = [record_of(payer, one, work.conversation.profiles) for one in spent]
     if work.budgeted:
-        return [*(budgets.settled(row, payer) for row in rows), together(*writes)]
+        return [*budgets.settled(rows, payer), together(*writes)]
     return [together(*(write for row in rows for write in recorded(row)), *writes)]
 
 

@@ -20,6 +20,7 @@ from uuid import UUID
 import psycopg
 from django.db import connections, models
 from django.db.utils import DatabaseErrorWrapper
+from psycopg.types.json import Jsonb
 
 from . import pool
 from .batches import Connection
@@ -186,10 +187,16 @@ def _insert(model: type[models.Model]) -> tuple[str, list[tuple[str, Callable[[m
 
 
 def _writer(field: models.Field[Any, Any]) -> Callable[[models.Model], Any]:
-    """What gives a row's value for a column. psycopg knows the types of most as they are."""
-    if isinstance(field, models.JSONField | models.DateField):  # encoded; set by itself where it says so
-        return lambda row: field.get_db_prep_save(field.pre_save(row, add=True), connections["default"])
-    return operator.attrgetter(field.attname)
+    """What gives a row's value for a column. psycopg knows the types of most as they are.
+
+    Not by ``get_db_prep_save``: to look the connection up that it asks for costs more than all else of a row.
+    """
+    given = operator.attrgetter(field.attname)
+    if isinstance(field, models.JSONField):
+        return lambda row: None if (value := given(row)) is None else Jsonb(value)
+    if isinstance(field, models.DateField):  # set by itself where it says so
+        return lambda row: field.pre_save(row, add=True)
+    return given
 
 
 @functools.cache

@@ -92,10 +92,10 @@ def budget_change(*, actor: Actor, budget_id: UUID, changes: Mapping[str, Any]) 
 
 
 def budget_delete(*, actor: Actor, budget_id: UUID) -> None:
-    """Nothing is bound by it any more, what was counted for it is gone; the ledger stays."""
+    """As ``services.budgets_delete`` says."""
     budget = budget_get(actor=actor, budget_id=budget_id)
     facts = {"name": budget.name, "covers": budget.covers, "amount": budget.amount}
-    budget.delete()
+    services.budgets_delete(budget_ids=[budget_id])
     _told(actor, budget_id, "deleted", facts)
 
 

@@ -18,7 +18,7 @@ from somaagent.agent.messages import decimal_text
 from somaagent.tenancy.admin import ReadOnlyAdmin, TenantOwnedAdmin
 from somaagent.tenancy.budgets.models import Budget, Covers
 from somaagent.tenancy.budgets.selectors import standing_of, with_standing
-from somaagent.tenancy.budgets.services import budget_begin
+from somaagent.tenancy.budgets.services import budget_begin, budgets_delete
 from somaagent.tenancy.ledger.models import UsageRecord
 from somaagent.tenancy.models import ApiKey
 
@@ -127,3 +127,11 @@ class BudgetAdmin(TenantOwnedAdmin):
         super().save_model(request, obj, form, change)
         if not change:
             budget_begin(obj)
+
+    def delete_model(self, request: HttpRequest, obj: Budget) -> None:
+        del request
+        budgets_delete(budget_ids=[obj.pk])
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Budget]) -> None:
+        del request
+        budgets_delete(budget_ids=[budget.pk for budget in queryset])

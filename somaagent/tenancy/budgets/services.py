@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import F, Sum
 from django.utils import timezone
 
@@ -65,6 +66,16 @@ def budget_change(*, budget: Budget, changes: Mapping[str, Any]) -> dict[str, di
         budget.clean()
         budget.save(update_fields=list(changed))
     return changed
+
+
+def budgets_delete(*, budget_ids: Collection[UUID]) -> None:
+    """Nothing is bound by them any more, what was counted for them is gone; the ledger stays.
+
+    A step that is being counted is waited for; one that comes meanwhile waits, and finds them gone.
+    """
+    with transaction.atomic():
+        held = Budget.objects.filter(pk__in=budget_ids).order_by("pk").select_for_update()
+        Budget.objects.filter(pk__in=[budget.pk for budget in held]).delete()
 
 
 def budget_begin(budget: Budget) -> None:

@@ -3,6 +3,9 @@
 Whoever reserves holds the counts of the budgets that apply, in the order of their ids, until the
 transaction's end; so the sum of what others reserved is the whole one. A step may begin while anything is
 left, so that what is spent ends above a budget by one step at most. ADR 20 says why.
+
+First of all it holds the budgets themselves, as whoever deletes them does (``services.budgets_delete``): a
+budget that is gone binds nobody, and none goes while something is counted for it.
 """
 
 from __future__ import annotations
@@ -38,6 +41,8 @@ FROM tenancy_budget budget
 LEFT JOIN tenancy_budgetcount count ON count.budget_id = budget.id AND count.starts = {_NOW}
 WHERE {{which}} ORDER BY budget.id
 """  # noqa: S608 conditions of ours
+
+_KEPT = f"SELECT id FROM tenancy_budget budget WHERE {_APPLIES} ORDER BY id FOR KEY SHARE"  # noqa: S608 as above
 
 _HELD = f"""
 INSERT INTO tenancy_budgetcount AS count (id, created_at, tenant_id, budget_id, starts, spent)
@@ -117,15 +122,23 @@ def reserved(payer: Payer, *, tokens: int, money: Decimal | None, seconds: float
     What the run has reserved already is added to: its step asks its model again.
     """
     facts = {**_subjects(payer), "run": payer.run_id, "tokens": tokens, "money": money, "seconds": seconds}
-    return [Statement(_HELD, facts), Statement(_RESERVED, facts)]
+    return [_kept(payer), Statement(_HELD, facts), Statement(_RESERVED, facts)]
 
 
-def settled(row: UsageRecord, payer: Payer) -> Statement:
-    """Writes a step down in the ledger and, if it was not there, its event and in the budgets; its
-    reservations end.
+def settled(rows: Sequence[UsageRecord], payer: Payer) -> list[Statement]:
+    """Writes steps of one payer down in the ledger and, those that were not there, their events and in the
+    budgets; their reservations end.
 
     Where a server counted nothing, a budget counts what was reserved.
     """
+    return [_kept(payer), *(_settled(row, payer) for row in rows)] if rows else []
+
+
+def _kept(payer: Payer) -> Statement:
+    return Statement(_KEPT, _subjects(payer))
+
+
+def _settled(row: UsageRecord, payer: Payer) -> Statement:
     told, record = recorded(row)
     facts = {
         **_subjects(payer),

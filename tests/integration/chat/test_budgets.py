@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import aclosing
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, aclosing, contextmanager
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -24,11 +26,12 @@ from somaagent.agent.ports import ModelSettings
 from somaagent.background import run_coroutine
 from somaagent.errors import Kind, SomaError
 from somaagent.tenancy.actor import Actor
+from somaagent.tenancy.budgets import statements as budgets
 from somaagent.tenancy.budgets.models import Budget, BudgetCount, Reservation
-from somaagent.tenancy.budgets.services import budget_create
+from somaagent.tenancy.budgets.services import budget_create, budgets_delete
 from somaagent.tenancy.ledger.models import UsageRecord
 from somaagent.tenancy.scope import tenant_scope
-from somaagent.tenancy.scripts import performed
+from somaagent.tenancy.scripts import performed, rows_of
 from tests import model_server
 from tests.factories import Organisation, keyed, operator_client, organisation, person, submitted, taken
 
@@ -210,6 +213,61 @@ def test_who_cancels_in_mid_answer_is_charged_what_we_guess(acme):
 
     run_coroutine(cancelled())
     assert spent(acme, team) == used(acme) > 0
+    assert reserved(acme) == 0
+
+
+def somebody_waits() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return bool(cursor.fetchone()[0])
+
+
+@contextmanager
+def meanwhile(deed: Callable[[], Any]) -> Iterator[Future[Any]]:
+    """Somebody does it elsewhere, and waits by now for what is locked here, or is done."""
+
+    def done() -> Any:
+        try:
+            return deed()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as elsewhere:
+        doing = elsewhere.submit(done)
+        deadline = time.monotonic() + 30
+        while not somebody_waits() and not doing.done() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        yield doing
+
+
+def test_who_reserves_while_a_budget_is_being_deleted_waits_and_is_not_bound(acme):
+    team = budget(acme, 1000)
+    with ExitStack() as later:
+        with tenant_scope(acme.tenant.id):
+            budgets_delete(budget_ids=[team.id])
+            turn = later.enter_context(meanwhile(lambda: answered(acme, "say: on my own account")))
+        assert turn.result(60).state == TurnState.COMPLETED
+    assert reserved(acme) == 0
+
+
+def test_a_budget_is_deleted_after_the_step_that_is_just_being_counted(acme):
+    team = budget(acme, 1000)
+    with tenant_scope(acme.tenant.id):
+        work = taken(submitted(acme.owner, "say: never").turn)
+    first, *then = budgets.reserved(work.payer(), tokens=5, money=None, seconds=60)
+
+    def delete() -> None:
+        with tenant_scope(acme.tenant.id):
+            budgets_delete(budget_ids=[team.id])
+
+    with ExitStack() as later:
+        with tenant_scope(acme.tenant.id):
+            performed(rows_of(first))
+            deleted = later.enter_context(meanwhile(delete))
+            for statement in then:
+                performed(rows_of(statement))
+            assert reserved(acme) == 1
+        deleted.result(60)
     assert reserved(acme) == 0
 
 
