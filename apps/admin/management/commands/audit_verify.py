@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from somaagent.commands import PlatformCommand
 from somaagent.tenancy.audit.chain import Head, verified
 from somaagent.tenancy.models import Tenant
 from somaagent.tenancy.scope import tenant_scope
 
 
-class Command(BaseCommand):
+class Command(PlatformCommand):
     help = "Compute the chain of each tenant's audit again. Exits with 1 where an entry does not fit."
 
     def add_arguments(self, parser: CommandParser) -> None:

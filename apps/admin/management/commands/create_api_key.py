@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from apps.admin.services import OPERATOR, key_issue
+from somaagent.commands import PlatformCommand
 from somaagent.tenancy.models import Scope
 
 
-class Command(BaseCommand):
+class Command(PlatformCommand):
     help = "Make an API key. It is shown this one time."
 
     def add_arguments(self, parser: CommandParser) -> None:

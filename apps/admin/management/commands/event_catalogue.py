@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
+from somaagent.commands import PlatformCommand
 from somaagent.tenancy.outbox.shown import markdown, schema
 
 
-class Command(BaseCommand):
+class Command(PlatformCommand):
     help = "Print every type of domain event and what it holds, as docs/events.md has it."
 
     def add_arguments(self, parser: CommandParser) -> None:

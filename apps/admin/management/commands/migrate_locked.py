@@ -6,17 +6,19 @@ import time
 from typing import Any
 
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 from django.db.migrations.executor import MigrationExecutor
+
+from somaagent.commands import PlatformCommand
 
 # Any number will do that nothing else on this database locks with: "SA01" in ASCII.
 LOCK = 0x53413031
 POLL_SECONDS = 0.5
 
 
-class Command(BaseCommand):
+class Command(PlatformCommand):
     help = "Apply migrations under an advisory lock, as the role that owns the tables. --check only looks."
     requires_migrations_checks = False
 

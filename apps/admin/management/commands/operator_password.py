@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from apps.admin.services import OPERATOR, password_reset
+from somaagent.commands import PlatformCommand
 
 
-class Command(BaseCommand):
+class Command(PlatformCommand):
     help = "Give a user a new one-time password and end all their browser sessions."
 
     def add_arguments(self, parser: CommandParser) -> None:

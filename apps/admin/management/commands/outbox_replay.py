@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from somaagent.commands import PlatformCommand
 from somaagent.tenancy.models import Tenant
 from somaagent.tenancy.outbox.publishing import events_replay
 
 
-class Command(BaseCommand):
+class Command(PlatformCommand):
     help = "Publish events again that are still kept, in their old order and before newer ones."
 
     def add_arguments(self, parser: CommandParser) -> None:

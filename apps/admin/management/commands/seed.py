@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from apps.admin.services import platform_seed
+from somaagent.commands import PlatformCommand
 
 
-class Command(BaseCommand):
+class Command(PlatformCommand):
     help = "Make the first tenant, operator, API key, model profile and agent where they are missing."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from apps.admin.portable.arrival import tenant_import
 from apps.admin.portable.departure import tenant_export
 from apps.admin.portable.erasure import report_verify, tenant_erase
+from somaagent.commands import PlatformCommand
 
 
-class Command(BaseCommand):
+class Command(PlatformCommand):
     help = "Write a tenant into one archive, bring one in, or erase one."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from rich import box
 from rich.console import Console
 from rich.progress import Progress
@@ -25,6 +25,7 @@ from apps.tools.policy.engines import Engine
 from apps.tools.policy.failures import Failure, PolicyError
 from apps.tools.replay import Replayed
 from somaagent.background import run_coroutine
+from somaagent.commands import PlatformCommand
 from somaagent.tenancy.models import Tenant, User
 from somaagent.tenancy.scope import tenant_scope
 
@@ -81,7 +82,7 @@ class Found:
         return f"replayed={self.replayed} same={same} changed={self.changed}{unanswered}"
 
 
-class Command(BaseCommand):
+class Command(PlatformCommand):
     help = (
         "Ask a policy about the decisions on record, and show those that it would make otherwise. Exits 0 "
         "whatever it finds; 1 where the policy cannot be asked."

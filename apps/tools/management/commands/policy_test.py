@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from apps.tools.policy import sources, trials
 from apps.tools.policy.failures import PolicyError
+from somaagent.commands import PlatformCommand
 
 _PIPE_WIDTH = 160
 
 
-class Command(BaseCommand):
+class Command(PlatformCommand):
     help = "Run the policy's own tests (*_test.rego). Exits 1 unless there are some and all pass."
 
     def add_arguments(self, parser: CommandParser) -> None:
