@@ -122,7 +122,7 @@ class TurnAdmin(ConfirmingAdmin, ReadOnlyAdmin):
         ("Error", {"fields": ("error_code", "error_message", "error_retryable")}),
         (
             "Tokens and cost",
-            {"fields": (("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens"), "paid")},
+            {"fields": (("input_tokens", "cached_tokens"), ("output_tokens", "reasoning_tokens"), "paid")},
         ),
         (
             "Times",
