@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
-
 from django.core.management.base import BaseCommand
 
 
@@ -14,4 +11,4 @@ class PlatformCommand(BaseCommand):
     They look at the code, which CI has them do (``manage.py check``); settings look at what is configured.
     """
 
-    requires_system_checks: ClassVar[Sequence[str]] = ()
+    requires_system_checks = ()

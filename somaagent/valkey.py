@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import os
-import weakref
 from typing import Any
 
 import redis
@@ -17,15 +15,13 @@ from redis.exceptions import ConnectionError as ValkeyConnectionError
 from redis.exceptions import TimeoutError as ValkeyTimeoutError
 from redis.retry import Retry
 
+from somaagent.loops import OneForEachLoop
+
 _BACKOFF = ExponentialWithJitterBackoff(base=0.05, cap=1.0)
 _TIMEOUT_SECONDS = 5.0
 _MOST_CONNECTIONS = 50
 _WAIT_SECONDS = 20.0
 ERRORS = (ValkeyConnectionError, ValkeyTimeoutError)
-
-_clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = (
-    weakref.WeakKeyDictionary()
-)
 
 
 def _options() -> dict[str, Any]:
@@ -47,10 +43,7 @@ def client() -> Any:
 
     Typed loosely: the library's own types leave open whether answers are bytes or text.
     """
-    loop = asyncio.get_running_loop()
-    if loop not in _clients:
-        _clients[loop] = redis.asyncio.Redis.from_pool(_pool())
-    return _clients[loop]
+    return _of_loop.get()
 
 
 def _pool() -> redis.asyncio.BlockingConnectionPool:
@@ -65,6 +58,9 @@ def _pool() -> redis.asyncio.BlockingConnectionPool:
         retry=AsyncRetry(_BACKOFF, settings.VALKEY["retries"]),
         **options,
     )
+
+
+_of_loop = OneForEachLoop(lambda: redis.asyncio.Redis.from_pool(_pool()))
 
 
 def blocking_client() -> redis.Redis:

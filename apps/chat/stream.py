@@ -7,7 +7,6 @@ that it saw, and two hosts can never both write the same place.
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from uuid import UUID
@@ -17,6 +16,7 @@ from redis.exceptions import ResponseError
 
 from somaagent import valkey
 from somaagent.agent.events import TurnEvent
+from somaagent.loops import OneForEachLoop
 
 from .appends import Refused, appends
 from .taps import Record, Tap, happened
@@ -169,14 +169,12 @@ class _Reading:
             self.tap.close(error)
 
 
-_readings: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[UUID, _Reading]] = (
-    weakref.WeakKeyDictionary()
-)
+_readings: OneForEachLoop[dict[UUID, _Reading]] = OneForEachLoop(dict)
 
 
 @asynccontextmanager
 async def _reading(turn_id: UUID, after: int) -> AsyncIterator[Tap]:
-    readings = _readings.setdefault(asyncio.get_running_loop(), {})
+    readings = _readings.get()
     reading = readings.get(turn_id)
     if reading is None or reading.tap.closed:
         reading = readings[turn_id] = _Reading(turn_id, after)
@@ -193,7 +191,7 @@ async def _reading(turn_id: UUID, after: int) -> AsyncIterator[Tap]:
 
 def nudge(turn_id: UUID) -> None:
     """Have those who follow the turn in this event loop look around: they get None, as at a heartbeat."""
-    reading = _readings.get(asyncio.get_running_loop(), {}).get(turn_id)
+    reading = _readings.get().get(turn_id)
     for tap in (_taps.get(turn_id), reading.tap if reading else None):
         if tap is not None:
             tap.nudge()

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import resource
-import weakref
 from typing import TYPE_CHECKING, Any
 
 from somaagent.errors import Kind, SomaError
+from somaagent.loops import OneForEachLoop
 
 from .shown import shown
 
@@ -83,7 +83,7 @@ async def executed(code: str) -> str:
     Raises ``python_error`` (what it raised, and where), ``python_time``, ``python_memory``, ``python_output``
     (INVALID), ``python_busy`` (UNAVAILABLE) or ``python_stopped`` (UPSTREAM).
     """
-    place = _place()
+    place = _places.get()
     try:
         async with asyncio.timeout(WAIT_SECONDS):
             await place.acquire()
@@ -182,9 +182,5 @@ def _ends(told: str) -> str:
     return f"{told[:half]}\n[…]\n{told[-half:]}"
 
 
-_places: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = weakref.WeakKeyDictionary()
-
-
-def _place() -> asyncio.Semaphore:
-    """So many at once in the running event loop."""
-    return _places.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(AT_ONCE))
+# So many at once.
+_places = OneForEachLoop(lambda: asyncio.Semaphore(AT_ONCE))

@@ -19,6 +19,7 @@ from limits.aio.strategies import MovingWindowRateLimiter
 
 from somaagent import valkey
 from somaagent.errors import Kind, SomaError
+from somaagent.loops import OneForEachLoop
 from somaagent.observability import metrics
 
 from . import keys
@@ -26,7 +27,6 @@ from . import keys
 logger = structlog.get_logger(__name__)
 
 _SHORTEST_WAIT = 0.005
-_Loop = asyncio.AbstractEventLoop
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +73,13 @@ class RateLimiter(ABC):
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience
-        turn = self._queue(loop)
+        turn = self._queue()
         queued = turn.locked()
         try:
             async with asyncio.timeout_at(deadline):
                 await turn.acquire()
         except TimeoutError:
-            raise self._refused(await self._until_room(self._strategy(loop))) from None
+            raise self._refused(await self._until_room(self._strategy())) from None
         try:
             waited = await self._hit(loop, deadline)
         finally:
@@ -87,9 +87,9 @@ class RateLimiter(ABC):
         if queued or waited:
             metrics.RATE_LIMIT_WAITS.labels(limit=self.name).inc()
 
-    async def _hit(self, loop: _Loop, deadline: float) -> bool:
+    async def _hit(self, loop: asyncio.AbstractEventLoop, deadline: float) -> bool:
         """Count the call as soon as there is room; whether that took a wait."""
-        strategy = self._strategy(loop)
+        strategy = self._strategy()
         waited = False
         while not await strategy.hit(self._item, self.name):
             wait = await self._until_room(strategy)
@@ -107,9 +107,9 @@ class RateLimiter(ABC):
         metrics.RATE_LIMITED.labels(limit=self.name).inc()
         return RateLimited(self.rate, wait)
 
-    def _queue(self, loop: _Loop) -> asyncio.Lock:
+    def _queue(self) -> asyncio.Lock:
         """Those who wait for this name here. It is forgotten when nobody does."""
-        queues = _queues.setdefault(loop, weakref.WeakValueDictionary())
+        queues = _queues.get()
         key = (type(self), self.name, self.rate)
         found = queues.get(key)
         if found is None:
@@ -117,24 +117,24 @@ class RateLimiter(ABC):
         return found
 
     @abstractmethod
-    def _strategy(self, loop: _Loop) -> MovingWindowRateLimiter:
-        """The counting, of one event loop."""
+    def _strategy(self) -> MovingWindowRateLimiter:
+        """The counting, of the running event loop."""
 
 
-_queues: weakref.WeakKeyDictionary[
-    _Loop, weakref.WeakValueDictionary[tuple[type[RateLimiter], str, Rate], asyncio.Lock]
-] = weakref.WeakKeyDictionary()
+def _no_queues() -> weakref.WeakValueDictionary[tuple[type[RateLimiter], str, Rate], asyncio.Lock]:
+    return weakref.WeakValueDictionary()
+
+
+_queues = OneForEachLoop(_no_queues)
 
 
 class LocalRateLimiter(RateLimiter):
     """Counts the calls of one event loop."""
 
-    _of_loop: weakref.WeakKeyDictionary[_Loop, MovingWindowRateLimiter] = weakref.WeakKeyDictionary()
+    _of_loop = OneForEachLoop(lambda: MovingWindowRateLimiter(MemoryStorage()))
 
-    def _strategy(self, loop: _Loop) -> MovingWindowRateLimiter:
-        if loop not in self._of_loop:
-            self._of_loop[loop] = MovingWindowRateLimiter(MemoryStorage())
-        return self._of_loop[loop]
+    def _strategy(self) -> MovingWindowRateLimiter:
+        return self._of_loop.get()
 
 
 class SharedRateLimiter(RateLimiter):
@@ -142,7 +142,7 @@ class SharedRateLimiter(RateLimiter):
     counted is not let through.
     """
 
-    _of_loop: weakref.WeakKeyDictionary[_Loop, MovingWindowRateLimiter] = weakref.WeakKeyDictionary()
+    _of_loop = OneForEachLoop(lambda: MovingWindowRateLimiter(_shared_storage()))
 
     async def acquire(self, patience: float = 0.0) -> None:
         try:
@@ -152,10 +152,8 @@ class SharedRateLimiter(RateLimiter):
             logger.error("rate_limit.store_unavailable", limit=self.name, reason=str(error))  # noqa: TRY400 - its raiser's trace says nothing more
             raise
 
-    def _strategy(self, loop: _Loop) -> MovingWindowRateLimiter:
-        if loop not in self._of_loop:
-            self._of_loop[loop] = MovingWindowRateLimiter(_shared_storage())
-        return self._of_loop[loop]
+    def _strategy(self) -> MovingWindowRateLimiter:
+        return self._of_loop.get()
 
 
 def _shared_storage() -> RedisStorage:

@@ -21,8 +21,6 @@ import uvloop
 DEFER_SECONDS = 0.002
 # After the kernel refused a connection: it has no more files or memory.
 PAUSE_SECONDS = 1.0
-# Places that are looked at beyond those that were used when a worker was forked: younger workers'.
-_YOUNGER = 32
 
 logger = structlog.get_logger(__name__)
 
@@ -30,7 +28,7 @@ logger = structlog.get_logger(__name__)
 class Shares:
     """The connections of each worker. Made in the master; each worker writes to its own place alone."""
 
-    PLACES = 1_024
+    PLACES = 256
     # What is written where no worker is, and where one takes no connections: it boots, or stops.
     NOBODY = 2**32 - 1
     CLOSED = 2**32 - 2
@@ -39,14 +37,12 @@ class Shares:
         self._counts = memoryview(mmap.mmap(-1, self.PLACES * 4)).cast("I")
         for place in range(self.PLACES):
             self._counts[place] = self.NOBODY
-        self._used = 0
 
     def take(self) -> int:
         """A place for a new worker. Raises RuntimeError when there are more workers than places."""
         for place in range(self.PLACES):
             if self._counts[place] == self.NOBODY:
                 self._counts[place] = self.CLOSED
-                self._used = max(self._used, place + 1)
                 return place
         raise RuntimeError(f"A gateway has at most {self.PLACES} workers.")
 
@@ -59,7 +55,7 @@ class Shares:
 
     def least(self) -> int:
         """The connections of the worker that has the fewest."""
-        return min(self._counts[: self._used + _YOUNGER])
+        return min(self._counts)
 
 
 class Acceptor:

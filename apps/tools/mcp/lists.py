@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from somaagent.errors import SomaError
+from somaagent.loops import OneForEachLoop
 from somaagent.observability import metrics
 from somaagent.resilience.breaker import CircuitBreaker, CircuitOpen
 
@@ -37,9 +37,7 @@ _MOST_NAME = 80
 
 logger = structlog.get_logger(__name__)
 
-_reading: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Reading]] = (
-    weakref.WeakKeyDictionary()
-)
+_reading: OneForEachLoop[dict[str, Reading]] = OneForEachLoop(dict)
 
 
 @asynccontextmanager
@@ -90,7 +88,7 @@ class Reading:
 
 def begin(server: Server) -> Reading:
     """``read`` in the background; the one that is under way, where one is. Nobody has to await it."""
-    running = _reading.setdefault(asyncio.get_running_loop(), {})
+    running = _reading.get()
     if server.key not in running:
         task = asyncio.create_task(read(server), name=f"mcp list {server.key}")
         running[server.key] = Reading(task, time.monotonic())
@@ -113,7 +111,7 @@ async def refresh(server: Server) -> None:
 
 async def idle() -> None:
     """Returns when this loop reads nothing."""
-    while running := list(_reading.get(asyncio.get_running_loop(), {}).values()):
+    while running := list(_reading.get().values()):
         await asyncio.wait([reading.task for reading in running])
 
 

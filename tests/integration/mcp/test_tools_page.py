@@ -102,7 +102,7 @@ def no_valkey(settings) -> Iterator[None]:
     """Nobody listens where Valkey is looked for. Sessions of browsers are in the database."""
 
     async def forget() -> None:
-        valkey._clients.pop(asyncio.get_running_loop(), None)
+        valkey._of_loop._made.pop(asyncio.get_running_loop(), None)
 
     def begin_anew() -> None:
         valkey._of_process.cache_clear()
