@@ -207,7 +207,7 @@ def _outbound(s: _Section) -> None:
     s.add(
         "OUTBOUND_ALLOWED_NETWORKS",
         NETWORKS,
-        "Networks besides the public internet that webhooks and MCP servers may be in; none if not set.",
+        "Networks besides the public internet that webhooks, MCP servers and tenants' models may be in.",
         "10.20.30.0/24",
     )
     s.add(

@@ -8,6 +8,7 @@ from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema
 
 from apps.admin.audit_api import router as audit
+from apps.admin.operating.agents_api import router as agents
 from apps.admin.operating.budgets_api import router as budgets
 from apps.admin.operating.platform_api import router as admin_platform
 from apps.admin.operating.tenants_api import router as tenants
@@ -23,6 +24,7 @@ from apps.chat.responses.api import router as responses
 from apps.chat.schedules.api import router as schedules
 from apps.chat.webhooks.api import router as webhooks
 from apps.sessions.api import router as sessions
+from apps.sessions.profiles_api import router as model_profiles
 from somaagent import __version__, problems
 from somaagent.people.api import router as people
 from somaagent.web import openai_errors
@@ -60,6 +62,8 @@ api = Api(
     renderer=Json(),
 )
 api.add_router("", health, auth=None)
+api.add_router("", agents)
+api.add_router("", model_profiles)
 api.add_router("", sessions)
 api.add_router("", people)
 api.add_router("", audit)

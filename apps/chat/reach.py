@@ -14,7 +14,7 @@ from django.conf import settings
 
 from apps.sessions import keys
 from somaagent.agent.context import Window
-from somaagent.agent.failures import ModelError, failure
+from somaagent.agent.failures import ModelError, failure, not_public
 from somaagent.agent.models.adapter import Adapter
 from somaagent.agent.models.anthropic import Anthropic
 from somaagent.agent.models.connection import Timeouts
@@ -24,7 +24,7 @@ from somaagent.agent.models.fallback import Candidate, FallbackModel
 from somaagent.agent.models.openai_compatible import OpenAICompatible
 from somaagent.agent.models.pydantic_ai import PydanticAI
 from somaagent.agent.models.retrying import RetryingModel, RetryPolicy
-from somaagent.agent.models.session import open_session
+from somaagent.agent.models.session import open_guarded_session, open_session
 from somaagent.agent.ports import ChatModel, EmbeddingModel, ModelSettings
 from somaagent.agent.prices import Prices
 from somaagent.loops import OneForEachLoop
@@ -40,8 +40,11 @@ logger = structlog.get_logger(__name__)
 ADAPTERS: dict[str, type[Adapter]] = {"openai_compatible": OpenAICompatible, "anthropic": Anthropic}
 KEY_REFUSED = "model_refused_key"
 
-# For models alone: one HTTP session for each event loop.
+# For models alone: one HTTP session for each event loop, and one for what is held to public addresses.
 _sessions = OneForEachLoop(open_session, aiohttp.ClientSession.close)
+_guarded_sessions = OneForEachLoop(
+    lambda: open_guarded_session(settings.OUTBOUND_ALLOWED_NETWORKS), aiohttp.ClientSession.close
+)
 
 
 async def model_for(profiles: Sequence[ModelProfile]) -> ChatModel:
@@ -116,15 +119,28 @@ async def embeddings_for(profile: ModelProfile) -> EmbeddingModel:
 
 async def open_embeddings(profile: ModelProfile) -> EmbeddingModel:
     """The same, asked once and unguarded. Raises ``model_secret_missing`` and the adapter's."""
-    return OpenAIEmbeddings(session=_sessions.get(), **await _way_to(profile))
+    return OpenAIEmbeddings(session=_session_of(profile), **await _way_to(profile))
 
 
 async def open_model(profile: ModelProfile) -> ChatModel:
     """The model of one profile alone, unguarded. Raises ``model_secret_missing`` and the adapter's."""
     facts = await _way_to(profile)
     adapter = ADAPTERS.get(profile.protocol)
-    model: ChatModel = adapter(session=_sessions.get(), **facts) if adapter else PydanticAI(**facts)
+    model: ChatModel = (
+        adapter(session=_session_of(profile), **facts) if adapter else _provided(profile, facts)
+    )
     return ConstrainedTools(model) if profile.tool_calls == "constrained" else model
+
+
+def _session_of(profile: ModelProfile) -> aiohttp.ClientSession:
+    return (_guarded_sessions if profile.public_only else _sessions).get()
+
+
+def _provided(profile: ModelProfile, facts: dict[str, Any]) -> ChatModel:
+    """A provider's own client resolves and connects by itself, so it is held to the provider's address."""
+    if profile.public_only and profile.base_url:
+        raise not_public()
+    return PydanticAI(**facts)
 
 
 async def _way_to(profile: ModelProfile) -> dict[str, Any]:
@@ -161,7 +177,7 @@ def _telling(profile: ModelProfile) -> Callable[[ModelError, float], None]:
 async def _api_key(profile: ModelProfile) -> str | None:
     """The tenant's own key, or the one that Vault has under a name, or none."""
     if profile.encrypted_key:
-        return await _read("Set it again in the admin.", keys.opened, profile)
+        return await _read("Set it again.", keys.opened, profile)
     if profile.secret_name:
         if (known := settings.SECRETS.remembered(profile.secret_name, "api_key")) is not None:
             return str(known)

@@ -11,6 +11,7 @@ from unfold.decorators import display
 
 from somaagent.tenancy.admin import ReadOnlyAdmin, TenantOwnedAdmin
 
+from . import agents
 from .admin_forms import AgentForm, ModelProfileForm
 from .models import PRICES, Agent, Message, ModelProfile, Session
 
@@ -54,7 +55,7 @@ class ModelProfileAdmin(TenantOwnedAdmin):
 
     form = ModelProfileForm
     list_display: tuple[str, ...] = ("name", "kind", "model", "base_url", "api_key", "agent_count")
-    list_filter = ("kind", "protocol")
+    list_filter = ("kind", "protocol", "public_only")
     search_fields = ("name", "slug", "model", "base_url", "id__exact")
     prepopulated_fields = {"slug": ("name",)}
     autocomplete_fields = ("fallback",)
@@ -71,7 +72,7 @@ class ModelProfileAdmin(TenantOwnedAdmin):
         (
             "Where",
             {
-                "fields": ("protocol", "base_url", "model"),
+                "fields": ("protocol", "base_url", "public_only", "model"),
                 "description": WHERE,
             },
         ),
@@ -137,9 +138,7 @@ class AgentAdmin(TenantOwnedAdmin):
     fields = (("name", "slug"), "instructions", "model_profile", "tools", "is_default")
 
     def save_model(self, request: HttpRequest, obj: Agent, form: Any, change: bool) -> None:
-        if obj.is_default:
-            Agent.objects.filter(is_default=True).exclude(pk=obj.pk).update(is_default=False)
-        super().save_model(request, obj, form, change)
+        agents.agent_keep(obj)
 
 
 @admin.register(Session)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from django import forms
@@ -13,10 +12,7 @@ from somaagent.tenancy.admin_forms import TenantOwnedForm
 from somaagent.tenancy.sealed_forms import removal_field, sealed_field, tell_whether_set
 
 from . import keys
-from .models import Agent, ModelProfile
-
-TOOL_PATTERN = re.compile(r"[A-Za-z0-9_*-]{1,64}")
-MOST_TOOLS = 200
+from .models import MOST_TOOLS, TOOL_PATTERN, Agent, ModelProfile
 
 
 class ModelProfileForm(TenantOwnedForm):
@@ -95,5 +91,5 @@ class AgentForm(TenantOwnedForm):
         fields = "__all__"
 
     def _get_validation_exclusions(self) -> set[str]:
-        # A new default takes the place of the old one (see ``AgentAdmin.save_model``): two are no error here.
+        # A new default takes the place of the old one (see ``agents.agent_keep``): two are no error here.
         return super()._get_validation_exclusions() | {"is_default"}

@@ -1,4 +1,4 @@
-"""``/api/v1``: agents, model profiles, sessions and their messages."""
+"""``/api/v1``: sessions and their messages."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from somaagent.problems import PROBLEMS, Problem
 from somaagent.tenancy.scripts import look
 from somaagent.web.answers import answer, answer_page
 from somaagent.web.idempotency import IdempotencyKey, idempotency_of
-from somaagent.web.pagination import Page, PageQuery, page_of
+from somaagent.web.pagination import Page, PageQuery
 from somaagent.web.request import actor_of
 from somaagent.web.routes import holding_proofs
 from somaagent.web.security import in_tenant_of_actor
 
 from . import selectors, services
 from .branches import MessageRow
-from .schemas import AgentOut, MessageOut, ModelProfileOut, SessionIn, SessionOut, SessionPatch
+from .schemas import MessageOut, SessionIn, SessionOut, SessionPatch
 from .selectors import SessionRow
 
 Through = Annotated[
@@ -29,28 +29,6 @@ Through = Annotated[
 
 router = Router()
 router.add_decorator(in_tenant_of_actor)
-
-
-@router.get("/agents", response={200: Page[AgentOut], **PROBLEMS}, tags=["agents"])
-def list_agents(request: HttpRequest, page: Query[PageQuery]) -> Any:
-    """Agents that can be spoken to."""
-    return page_of(selectors.agent_list(), page)
-
-
-@router.get("/agents/{slug:slug}", response={200: AgentOut, **PROBLEMS}, tags=["agents"])
-def read_agent(request: HttpRequest, slug: str) -> Any:
-    return selectors.agent_read(slug=slug)
-
-
-@router.get("/model-profiles", response={200: Page[ModelProfileOut], **PROBLEMS}, tags=["agents"])
-def list_model_profiles(request: HttpRequest, page: Query[PageQuery]) -> Any:
-    """Ways to reach models."""
-    return page_of(selectors.model_profile_list(), page)
-
-
-@router.get("/model-profiles/{slug:slug}", response={200: ModelProfileOut, **PROBLEMS}, tags=["agents"])
-def read_model_profile(request: HttpRequest, slug: str) -> Any:
-    return selectors.model_profile_read(slug=slug)
 
 
 @router.get("/sessions", response={200: Page[SessionOut], **PROBLEMS}, tags=["sessions"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -11,6 +12,8 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 
 from somaagent.agent.models.providers import UnknownProvider, provider_of
+from somaagent.errors import SomaError
+from somaagent.outbound.addresses import allowed_url
 from somaagent.tenancy.fields import IdempotentCreate, TenantOwned
 
 SECRET_NAME = RegexValidator(r"^models/[a-z0-9][a-z0-9-]{0,62}$", "Write it as models/<name>.")
@@ -22,6 +25,9 @@ MOST_RETRIES = 10
 MOST_FALLBACKS = 4
 MOST_REQUESTS = 100_000
 LEAST_CONTEXT = 512
+# What an agent may name: a tool, or ``*`` for any characters of its name.
+TOOL_PATTERN = re.compile(r"[A-Za-z0-9_*-]{1,64}")
+MOST_TOOLS = 200
 
 
 class Protocol(models.TextChoices):
@@ -62,8 +68,12 @@ def _price(verbose_name: str, help_text: str) -> models.DecimalField[Any, Any]:
     )
 
 
-class ModelProfile(TenantOwned):
-    """A way to reach a model. Prices are for a million tokens, in whatever currency its operator pays."""
+class ModelProfile(TenantOwned, IdempotentCreate):
+    """A way to reach a model. Prices are for a million tokens, in whatever currency its operator pays.
+
+    What has a key of the operator's (``secret_name``), or reaches their network (not ``public_only``), is the
+    operators' to change.
+    """
 
     slug = models.SlugField(max_length=63)
     name = models.CharField(max_length=200)
@@ -74,6 +84,13 @@ class ModelProfile(TenantOwned):
         blank=True,
         validators=[URLValidator(schemes=["http", "https"])],
         help_text="For example https://api.openai.com/v1 or https://api.anthropic.com",
+    )
+    public_only = models.BooleanField(
+        "public addresses only",
+        default=False,
+        db_default=False,
+        help_text="It is reached at public addresses alone, and the organisation's owners and admins may "
+        "change it. Profiles that they make are always so.",
     )
     model = models.CharField(
         max_length=200,
@@ -189,6 +206,7 @@ class ModelProfile(TenantOwned):
         ordering: ClassVar = ["name"]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["tenant", "slug"], name="model_profile_slug"),
+            models.UniqueConstraint(fields=["tenant", "idempotency_key"], name="model_profile_made_once"),
             models.CheckConstraint(
                 # An absent price passes: a check refuses only what is false, and NULL makes it unknown.
                 condition=models.Q(*((f"{price}__gte", 0) for price in PRICES)),
@@ -210,6 +228,7 @@ class ModelProfile(TenantOwned):
     def clean(self) -> None:
         super().clean()
         self._check_window()
+        self._check_reach()
         self._check_protocol()
         self._check_kind()
         self._check_chain()
@@ -237,6 +256,31 @@ class ModelProfile(TenantOwned):
             wrong.append(("thinking_tokens", "Only Anthropic's protocol counts them."))
         if wrong:
             raise ValidationError(dict(wrong))
+
+    def _check_reach(self) -> None:
+        """The words of an address that is to be public; where its name leads is seen when it is asked."""
+        if not self.public_only:
+            return
+        if self.protocol == Protocol.PYDANTIC_AI:
+            self._check_providers_own()
+        elif self.base_url:
+            try:
+                allowed_url(self.base_url, settings.OUTBOUND_ALLOWED_NETWORKS)
+            except SomaError as refused:
+                raise ValidationError({"base_url": refused.message}) from refused
+
+    def _check_providers_own(self) -> None:
+        """Clients of providers connect by themselves: to an address that nobody typed."""
+        try:
+            provider = provider_of(self.model)[0]
+        except UnknownProvider as error:
+            raise ValidationError({"model": str(error)}) from error
+        if not provider.address:
+            message = f"{provider.title} has no one address: an operator has to connect it."
+            raise ValidationError({"model": message})
+        if self.base_url:
+            message = f"Leave it empty: at public addresses only, {provider.title} is reached at its own."
+            raise ValidationError({"base_url": message})
 
     def _check_kind(self) -> None:
         if faults := self._faults_of_kind():
@@ -283,7 +327,7 @@ class ModelProfile(TenantOwned):
         return chain
 
 
-class Agent(TenantOwned):
+class Agent(TenantOwned, IdempotentCreate):
     """Who answers: instructions and a model profile."""
 
     slug = models.SlugField(max_length=63)
@@ -304,6 +348,7 @@ class Agent(TenantOwned):
         ordering: ClassVar = ["name"]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["tenant", "slug"], name="agent_slug"),
+            models.UniqueConstraint(fields=["tenant", "idempotency_key"], name="agent_made_once"),
             models.UniqueConstraint(
                 fields=["tenant"], condition=models.Q(is_default=True), name="agent_one_default_a_tenant"
             ),

@@ -12,42 +12,7 @@ from pydantic import Field, StrictBool
 from somaagent.web.bodies import Body
 from somaagent.web.text import Slug, Title
 
-from .models import Agent, ModelProfile, Session
-
-
-class ModelProfileOut(Schema):
-    id: UUID
-    slug: str
-    name: str
-    protocol: str
-    base_url: str
-    model: str
-    kind: str
-    dimensions: int | None
-    max_output_tokens: int
-    context_tokens: int | None
-    temperature: float | None
-    tool_calls: str
-    reasoning_effort: str
-    thinking_tokens: int | None
-    max_retries: int
-    fallback: str | None
-
-    @staticmethod
-    def resolve_fallback(profile: ModelProfile) -> str | None:
-        return profile.fallback.slug if profile.fallback else None
-
-
-class AgentOut(Schema):
-    id: UUID
-    slug: str
-    name: str
-    model_profile: str
-    is_default: bool
-
-    @staticmethod
-    def resolve_model_profile(agent: Agent) -> str:
-        return agent.model_profile.slug
+from .models import Session
 
 
 class SessionIn(Body):

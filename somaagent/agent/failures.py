@@ -56,6 +56,15 @@ def unreachable(reason: str) -> SomaError:
     )
 
 
+def not_public() -> SomaError:
+    """A model that is to be at a public address is not. Which address it is would tell what is inside."""
+    return failure(
+        "model_not_public",
+        "The address in the model profile does not lead to a public address, and this profile may go nowhere "
+        "else. Who manages the organisation corrects it, or asks an operator.",
+    )
+
+
 def timed_out(sentence: str, *, ask_again: bool = False) -> SomaError:
     return failure("model_timeout", f"{sentence} Try again in a moment.", ask_again=ask_again)
 

@@ -1,31 +1,28 @@
 """One guarded HTTP client: it connects to public addresses alone, whatever a URL or a name server says.
 
-Three gates, each by itself enough for what it sees: the URL's own words (``allowed_url``), every answer of
-the resolver, and the address of each socket just before it is connected. The resolver's answer is what is
-connected to, so that a name that changes its address between two questions gains nothing.
+Three gates, each by itself enough for what it sees: the URL's own words (``allowed_url``), and the two of
+``connector``: every answer of the resolver, and the address of each socket just before it is connected.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from ipaddress import ip_address
-from typing import Any
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import AbstractResolver
 from django.conf import settings
 from yarl import URL
 
 from somaagent.errors import Kind, SomaError
 from somaagent.loops import OneForEachLoop
 
-from .addresses import Network, NotPublic, allowed_url, is_allowed, not_public
+from .addresses import Network, NotPublic, allowed_url, not_public
+from .connector import guarded_connector
 
 _CHUNK = 16_384
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -73,12 +70,7 @@ class Outbound:
     def __init__(self, also: Sequence[Network], resolver: AbstractResolver | None = None) -> None:
         self._also = tuple(also)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                resolver=_GuardedResolver(resolver or aiohttp.ThreadedResolver(), self._also),
-                socket_factory=self._socket,
-                use_dns_cache=False,
-                limit=0,
-            ),
+            connector=guarded_connector(self._also, resolver),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
@@ -156,13 +148,6 @@ class Outbound:
             ) as response:
                 yield Stream(response)
 
-    def _socket(self, info: tuple[Any, ...]) -> socket.socket:
-        """The last gate. An address in the URL itself comes here without a resolver."""
-        family, kind, protocol, _, address = info
-        if not is_allowed(ip_address(address[0]), self._also):
-            raise NotPublic("not a public address")
-        return socket.socket(family=family, type=kind, proto=protocol)
-
 
 @contextmanager
 def _told() -> Iterator[None]:
@@ -177,24 +162,6 @@ def _told() -> Iterator[None]:
         raise _failed("host_unreachable", f"It cannot be connected to ({_why(error)}).") from error
     except (aiohttp.ClientError, ValueError) as error:
         raise _failed("host_unreachable", f"It gave no whole answer ({type(error).__name__}).") from error
-
-
-class _GuardedResolver(AbstractResolver):
-    """A name with one address that is not allowed is refused whole: which one is taken is not ours to say."""
-
-    def __init__(self, inner: AbstractResolver, also: Sequence[Network]) -> None:
-        self._inner, self._also = inner, also
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        found = await self._inner.resolve(host, port, family)
-        if not all(is_allowed(ip_address(each["host"]), self._also) for each in found):
-            raise NotPublic("a name of an address that is not public")
-        return found
-
-    async def close(self) -> None:
-        await self._inner.close()
 
 
 async def _read(response: aiohttp.ClientResponse, most: int) -> tuple[bytes, bool]:

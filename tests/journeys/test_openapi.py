@@ -63,6 +63,21 @@ def test_nor_do_those_of_an_operator_who_only_looks(gateway: Gateway):
     fuzz(gateway, operators_key(gateway), "--include-path-regex=^/api/v1/admin/", *unsafe)
 
 
+def test_nor_do_those_of_an_owner_who_says_who_answers(gateway: Gateway):
+    """In an organisation of their own: what is made up here is nobody else's agent."""
+    fuzz(gateway, owners_key(gateway), "--include-path-regex=^/api/v1/(agents|model-profiles)")
+
+
+def owners_key(gateway: Gateway) -> str:
+    def made() -> str:
+        from tests.factories import key_of, organisation  # noqa: PLC0415 - Django is not configured before
+
+        return key_of(organisation("fuzzed").owner)
+
+    found: str = gateway.in_database(made)
+    return found
+
+
 def operators_key(gateway: Gateway) -> str:
     def made() -> str:
         from somaagent.tenancy.models import User  # noqa: PLC0415 - Django is not configured before

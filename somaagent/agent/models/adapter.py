@@ -22,6 +22,7 @@ from somaagent.agent.models.refusals import refusal
 from somaagent.agent.models.sse import EventParser
 from somaagent.agent.ports import ModelChunk, ModelSettings, ToolSchema
 from somaagent.errors import SomaError
+from somaagent.outbound.addresses import NotPublic
 
 _LAST_WORDS_SECONDS = 5.0
 _REFUSAL_SECONDS = 5.0
@@ -82,8 +83,8 @@ class Server(ABC):
             raise failures.garbled("it is not HTTP") from None
         except aiohttp.ClientConnectorCertificateError:
             raise failures.unreachable("its certificate is not trusted") from None
-        except aiohttp.ClientConnectorDNSError:
-            raise failures.unreachable("its name is not known") from None
+        except aiohttp.ClientConnectorError as error:
+            raise _unconnected(error) from None
         except aiohttp.ServerDisconnectedError:
             raise failures.unreachable("it closed the connection without an answer") from None
         except (aiohttp.ClientError, OSError):
@@ -225,6 +226,14 @@ def _tail(parser: EventParser, reader: AnswerReader) -> Iterator[Written]:
         raise failures.cut_off() if error.code == "model_garbled" else error from None
     if not reader.finished:
         raise failures.cut_off() if parser.events else failures.garbled("it holds no event")
+
+
+def _unconnected(error: aiohttp.ClientConnectorError) -> SomaError:
+    if isinstance(error.os_error, NotPublic):
+        return failures.not_public()
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return failures.unreachable("its name is not known")
+    return failures.unreachable("it accepts no connection")
 
 
 def _address(base_url: str) -> URL:

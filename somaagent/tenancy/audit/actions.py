@@ -46,6 +46,13 @@ ACTIONS = {
     "turn.handed_over": "a manager gave a stuck turn to the workers",
     "mcp_server.checked": "a manager had its list of tools read at once",
     "breaker.closed": "an operator closed a model profile's circuit breaker",
+    "agent.created": "an owner or admin made an agent",
+    "agent.changed": "its name, model profile, tools, or whether it is the default; of its instructions only "
+    "that they are others",
+    "agent.deleted": "it was deleted",
+    "model_profile.created": "an owner or admin made a way to reach a model; never its key",
+    "model_profile.changed": "anything of it; of its own key whether there is one, or that it is another",
+    "model_profile.deleted": "it was deleted, with its own key",
     "budget.created": "a budget was made",
     "budget.changed": "another name or amount",
     "budget.deleted": "it was deleted",

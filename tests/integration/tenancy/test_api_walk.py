@@ -25,8 +25,8 @@ from tests.integration.tenancy.town import Program, Town, leave, town
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-_PLACE = re.compile(r"{(\w+)}")
-_NAMED = {"agent", "model profile"}
+_PLACE = re.compile(r"{([\w ]+)}")
+_NAMED = {"agent", "model profile", "another agent", "own model profile"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,11 @@ def case(body: Any = None, **ids: str) -> Case:
 ANSWER = {"calls": [{"call_id": "call-1", "decision": "approve"}]}
 CASES: dict[str, Case] = {
     "GET /api/v1/agents/{slug}": case(slug="agent"),
+    "PATCH /api/v1/agents/{slug}": case({"name": "Taken"}, slug="agent"),
+    "DELETE /api/v1/agents/{slug}": case(slug="another agent"),
     "GET /api/v1/model-profiles/{slug}": case(slug="model profile"),
+    "PATCH /api/v1/model-profiles/{slug}": case({"name": "Taken"}, slug="own model profile"),
+    "DELETE /api/v1/model-profiles/{slug}": case(slug="own model profile"),
     "GET /api/v1/sessions/{session_id}": case(session_id="session"),
     "PATCH /api/v1/sessions/{session_id}": case({"title": "Taken"}, session_id="session"),
     "DELETE /api/v1/sessions/{session_id}": case(session_id="session"),
@@ -121,6 +125,14 @@ ELSEWHERE: dict[str, tuple[str, str, Any]] = {
     "a schedule for an agent": (
         "POST", "/api/v1/schedules",
         {"prompt": "hi", "cron": "0 7 * * *", "time_zone": "Europe/Paris", "agent": "{agent}"},
+    ),
+    "an agent with a model profile": (
+        "POST", "/api/v1/agents", {"slug": "thief", "name": "Thief", "model_profile": "{model profile}"},
+    ),
+    "a model profile that falls back to one": (
+        "POST", "/api/v1/model-profiles",
+        {"slug": "thief", "name": "Thief", "base_url": "https://model.example.org/v1", "model": "large",
+         "fallback": "{model profile}"},
     ),
     "a session with an agent": ("POST", "/api/v1/sessions", {"agent": "{agent}"}),
     "a completion by an agent": (

@@ -82,6 +82,8 @@ def town() -> Town:
         "budget": _budget(member),
         "agent": "only-here",
         "model profile": "only-here",
+        "another agent": _another_agent(member),
+        "own model profile": _own_profile(member),
         "session": str(finished.session_id),
         "turn": str(finished.id),
         "running turn": str(running.id),
@@ -111,6 +113,25 @@ def _only_here(acme: Organisation) -> None:
     with tenant_scope(acme.tenant.id):
         profile = sessions.model_profile_ensure(**facts, base_url="http://model.invalid/v1", model="scripted")
         sessions.agent_ensure(**facts, instructions="", model_profile=profile)
+
+
+def _another_agent(member: Program) -> str:
+    """One that nobody has spoken with."""
+    body = {"slug": "never-asked", "name": "Never asked", "model_profile": "only-here"}
+    made: str = member.made("/api/v1/agents", body)["slug"]
+    return made
+
+
+def _own_profile(member: Program) -> str:
+    """One that owners and admins made, and no agent speaks with."""
+    body = {
+        "slug": "of-theirs",
+        "name": "Of theirs",
+        "base_url": "https://model.example.org/v1",
+        "model": "large",
+    }
+    made: str = member.made("/api/v1/model-profiles", body)["slug"]
+    return made
 
 
 def _colleague(acme: Organisation) -> str:

@@ -16,6 +16,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from somaagent.embedded.addresses import loopback
 from somaagent.errors import SomaError
 from somaagent.outbound.client import Answer, Outbound
+from somaagent.outbound.connector import guarded_connector
 
 HERE = [ip_network(f"{loopback()}/8", strict=False)]
 NAME = "hook.example.org"
@@ -142,10 +143,12 @@ async def test_a_name_that_changes_its_address_is_asked_once_a_connection_and_ch
 
 
 async def test_the_last_gate_holds_without_the_others():
-    async with client_of([]) as client:
-        info = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (loopback(), 80))
-        with pytest.raises(OSError, match="not a public address"):
-            client._socket(info)
+    connector = guarded_connector([])
+    info = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (loopback(), 80))
+    assert connector._socket_factory is not None
+    with pytest.raises(OSError, match="not a public address"):
+        connector._socket_factory(info)
+    await connector.close()
 
 
 async def test_redirects_are_told_not_followed_unless_asked_and_pass_the_same_gates():
