@@ -275,6 +275,8 @@ class ModelProfile(TenantOwned, IdempotentCreate):
             provider = provider_of(self.model)[0]
         except UnknownProvider as error:
             raise ValidationError({"model": str(error)}) from error
+        if "://" in self.model:  # some take one for the address to ask
+            raise ValidationError({"model": "Write the model's name, not an address."})
         if not provider.address:
             message = f"{provider.title} has no one address: an operator has to connect it."
             raise ValidationError({"model": message})

@@ -183,6 +183,8 @@ def test_a_provider_is_reached_at_its_own_address_alone(owner):
     )
     bedrock = gemini | {"base_url": "", "model": "bedrock:anthropic.claude"}
     assert at_fault(owner.call("POST", PROFILES, bedrock)) == "body.model"
+    elsewhere = gemini | {"base_url": "", "model": "huggingface:http://169.254.169.254/v1"}
+    assert at_fault(owner.call("POST", PROFILES, elsewhere)) == "body.model"
     owner.made(PROFILES, gemini | {"base_url": ""})
     assert at_fault(owner.call("PATCH", f"{PROFILES}/hosted", {"model": "groq:llama"})) == "body.api_key"
     assert changed(owner, f"{PROFILES}/hosted", {"model": "google:another"})["model"] == "google:another"
