@@ -42,29 +42,34 @@ _LIKE_A_SHELL = 128
 
 @dataclass(frozen=True, slots=True)
 class RunningStack:
-    """A stack that runs. ``environment`` is all that a process of ours needs besides PATH and the like,
-    ``certificate`` what its public address is served with, where that is HTTPS.
+    """A stack that runs. ``environment`` is all that a process of ours needs besides PATH and the like. By
+    it, they trust ``certificate``, with which the tests' own servers speak HTTPS.
     """
 
     data_dir: Path
     stack: Stack
     environment: dict[str, str]
-    certificate: Certificate | None
+    certificate: Certificate
 
     @classmethod
     def of(cls, stack: Stack) -> RunningStack:
         found = stack.environment() | {MARKER: str(stack.data_dir)}
         found["DJANGO_SETTINGS_MODULE"] = "tests.django_settings"
         found["SA01_DEPLOYMENT_MODE"] = mode()
-        certificate = None
+        certificate = Certificate.kept_in(stack.data_dir / "tls")
+        found |= certificate.environment
         if is_saas():
-            certificate = Certificate.kept_in(stack.data_dir / "tls")
-            found |= certificate.environment | {
+            found |= {
                 "SA01_PUBLIC_URL": found["SA01_PUBLIC_URL"].replace("http:", "https:"),
                 "SA01_SECURE_COOKIES": "true",
                 "SA01_BEHIND_TLS_PROXY": "true",
             }
         return cls(stack.data_dir, stack, found, certificate)
+
+    @property
+    def public_certificate(self) -> Certificate | None:
+        """What gateways' public address is served with; None where that is plain HTTP."""
+        return self.certificate if is_saas() else None
 
     @property
     def owner_environment(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A certificate of the tests' own, for what stands before gateways whose public address is HTTPS."""
+"""A certificate of the tests' own, for their servers that speak HTTPS."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import certifi
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -57,10 +58,10 @@ class Certificate:
 def _make(wanted: Certificate) -> None:
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-         "-days", "2", "-subj", "/CN=gateway", "-addext", f"subjectAltName=IP:{loopback()}",
+         "-days", "2", "-subj", "/CN=tests", "-addext", f"subjectAltName=IP:{loopback()}",
          "-keyout", wanted.key, "-out", wanted.certificate],
         check=True, capture_output=True,
     )  # fmt: skip
-    machine = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile
-    known = Path(machine).read_text(encoding="utf-8") if machine else ""
+    machine = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or certifi.where()
+    known = Path(machine).read_text(encoding="utf-8")
     wanted.trusted.write_text(known + wanted.certificate.read_text(encoding="utf-8"), encoding="utf-8")

@@ -65,7 +65,7 @@ def browser(stack: RunningStack) -> Iterator[Browser]:
 
     Not kept for longer: while Playwright runs, its event loop runs in this thread, and no other can.
     """
-    flags = [*chromium.FLAGS, *([stack.certificate.browser_flag] if stack.certificate else [])]
+    flags = [*chromium.FLAGS, stack.certificate.browser_flag]
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=chromium.path(), args=flags)
         yield running

@@ -120,18 +120,23 @@ def another_gateway(
         yield url
 
 
+def public_url(stack: RunningStack, port: int) -> str:
+    """Of a gateway that people reach at this port."""
+    return f"{'https' if stack.public_certificate else 'http'}://{loopback()}:{port}"
+
+
 @contextlib.contextmanager
 def _reachable(
     stack: RunningStack, folder: Path, collector_url: str, settings: dict[str, str], *, port: int = 0
 ) -> Iterator[str]:
     """A gateway at its public address: its own, or that of a proxy that ends TLS before it."""
-    if stack.certificate is None:
+    if stack.public_certificate is None:
         own = port or free_port()
-        url = f"http://{loopback()}:{own}"
+        url = public_url(stack, own)
         with _gunicorn(stack, own, url, folder, collector_url, settings):
             yield url
         return
-    with front(stack.certificate, port=port) as proxy:
+    with front(stack.public_certificate, port=port) as proxy:
         proxy.ports.append(free_port())
         with _gunicorn(stack, proxy.ports[0], proxy.url, folder, collector_url, settings):
             yield proxy.url

@@ -14,10 +14,9 @@ import pytest
 import requests
 from playwright.sync_api import Page, expect
 
-from somaagent.embedded.addresses import loopback
 from tests.client import browserlike
 from tests.journeys.audited import told_of
-from tests.journeys.gateway import Gateway, another_gateway, free_port
+from tests.journeys.gateway import Gateway, another_gateway, free_port, public_url
 from tests.journeys.house import House, house
 from tests.journeys.page import Visitor, visiting
 from tests.oidc import provider as oidc
@@ -50,8 +49,8 @@ class Portal:
 def portal(gateway, stack, tmp_path_factory) -> Iterator[Portal]:
     acme, blue = house(gateway), house(gateway)
     port, provider_port = free_port(), free_port()
-    issuer = f"http://{loopback()}:{provider_port}"
-    back = f"http://{loopback()}:{port}/sign-in/with/{{}}/back/"
+    issuer = oidc.issuer_at(provider_port)
+    back = f"{public_url(stack, port)}/sign-in/with/{{}}/back/"
     facts = {"issuer": issuer, "scopes": ["openid", "email", "profile", "groups"]}
     declared = {
         "acme": facts
@@ -75,7 +74,7 @@ def portal(gateway, stack, tmp_path_factory) -> Iterator[Portal]:
         oidc.keep_secret(stack, name, SECRET)
     folder = tmp_path_factory.mktemp("portal")
     with (
-        oidc.running(port=provider_port, clients=clients, people=PEOPLE),
+        oidc.running(stack.certificate, port=provider_port, clients=clients, people=PEOPLE),
         another_gateway(
             gateway, stack, folder, port=port, settings={"SA01_OIDC_PROVIDERS": json.dumps(declared)}
         ) as url,

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from somaagent.embedded.addresses import loopback
-from tests.journeys.gateway import Gateway, another_gateway, free_port
+from tests.journeys.gateway import Gateway, another_gateway, free_port, public_url
 from tests.journeys.house import TIME, House, calls, house
 from tests.journeys.page import OWN_PASSWORD, Visitor, visiting
 from tests.oidc import provider as oidc
@@ -29,16 +28,16 @@ def home(gateway) -> House:
 def portal(gateway, stack, tmp_path_factory) -> Iterator[Gateway]:
     """A gateway where the people of another organisation sign in with their provider."""
     away, port, provider_port = house(gateway), free_port(), free_port()
-    back = f"http://{loopback()}:{port}/sign-in/with/blue/back/"
+    back = f"{public_url(stack, port)}/sign-in/with/blue/back/"
     client: dict[str, Any] = {"client_id": "us", "client_secret": SECRET, "redirect_uris": [back]}
     client["token_endpoint_auth_method"] = "client_secret_post"
     declared = {"name": "Blue", "client_id": "us", "tenant": slug(gateway, away), "role": "viewer"}
-    declared["issuer"] = f"http://{loopback()}:{provider_port}"
+    declared["issuer"] = oidc.issuer_at(provider_port)
     oidc.keep_secret(stack, "blue", SECRET)
     given = {"SA01_OIDC_PROVIDERS": json.dumps({"blue": declared})}
     folder = tmp_path_factory.mktemp("portal")
     with (
-        oidc.running(port=provider_port, clients=[client], people=PEOPLE),
+        oidc.running(stack.certificate, port=provider_port, clients=[client], people=PEOPLE),
         another_gateway(gateway, stack, folder, port=port, settings=given) as url,
     ):
         yield dataclasses.replace(gateway, url=url)
@@ -129,7 +128,7 @@ def test_a_session_that_is_ended_elsewhere_has_its_stream_closed(browser, gatewa
         here.page.evaluate(
             """() => new Promise((opened) => {
                 window.socketClosed = new Promise((closed) => {
-                    const socket = new WebSocket(`ws://${location.host}/api/v1/ws`);
+                    const socket = new WebSocket(`${location.origin.replace("http", "ws")}/api/v1/ws`);
                     socket.onclose = (event) => closed(event.code);
                     socket.onopen = () => opened();
                 });

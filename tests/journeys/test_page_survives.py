@@ -52,7 +52,7 @@ def keep_ledger(home: House, url: str) -> None:
 
 @pytest.fixture
 def entrance(stack: RunningStack) -> Iterator[Front]:
-    with front(stack.certificate) as standing:
+    with front(stack.public_certificate) as standing:
         yield standing
 
 

@@ -1,6 +1,8 @@
 // An OpenID provider for the tests: `oidc-provider`, people who are told on the command line, and a form that
-// asks for nothing but a name. Usage: node provider.mjs '{"issuer": …, "clients": […], "people": {…}}'
-import { createServer } from "node:http";
+// asks for nothing but a name. Usage:
+// node provider.mjs '{"issuer": …, "key": PATH, "certificate": PATH, "clients": […], "people": {…}}'
+import { readFileSync } from "node:fs";
+import { createServer } from "node:https";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 import { join } from "node:path";
@@ -9,7 +11,7 @@ import { join } from "node:path";
 const require = createRequire(join(process.cwd(), "package.json"));
 const { default: Provider } = await import(pathToFileURL(require.resolve("oidc-provider")));
 
-const { issuer, clients, people } = JSON.parse(process.argv[2]);
+const { issuer, key, certificate, clients, people } = JSON.parse(process.argv[2]);
 const CLAIMS = {
   openid: ["sub"],
   email: ["email", "email_verified"],
@@ -62,7 +64,7 @@ async function interaction(request, response) {
 }
 
 const answer = provider.callback();
-createServer((request, response) => {
+createServer({ key: readFileSync(key), cert: readFileSync(certificate) }, (request, response) => {
   if (!request.url.startsWith("/interaction/")) {
     answer(request, response);
     return;

@@ -1,4 +1,4 @@
-"""An OpenID provider that runs: `oidc-provider` of npm, which is certified, on Node."""
+"""An OpenID provider that runs: `oidc-provider` of npm, which is certified, on Node, over HTTPS."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from somaagent.embedded.addresses import loopback
 from tests.stack import PROJECT_ROOT, RunningStack, foreign_environment
+from tests.tls import Certificate
 
 HERE = Path(__file__).parent
 INSTALLED = PROJECT_ROOT / ".cache" / "oidc"
@@ -61,11 +62,19 @@ def _environment() -> dict[str, str]:
     return told
 
 
+def issuer_at(port: int) -> str:
+    """What a provider that runs there calls itself."""
+    return f"https://{loopback()}:{port}"
+
+
 @contextlib.contextmanager
-def running(*, port: int, clients: list[dict[str, Any]], people: dict[str, Any]) -> Iterator[str]:
+def running(
+    certificate: Certificate, *, port: int, clients: list[dict[str, Any]], people: dict[str, Any]
+) -> Iterator[str]:
     """The provider with these clients and people; gives its issuer."""
-    issuer = f"http://{loopback()}:{port}"
-    facts = json.dumps({"issuer": issuer, "clients": clients, "people": people})
+    issuer = issuer_at(port)
+    served = {"issuer": issuer, "key": str(certificate.key), "certificate": str(certificate.certificate)}
+    facts = json.dumps(served | {"clients": clients, "people": people})
     folder = installed()
     with (folder / f"provider-{port}.log").open("wb") as output:
         node = subprocess.Popen(
