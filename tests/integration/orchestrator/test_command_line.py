@@ -131,11 +131,9 @@ def test_a_dry_run_of_embedded_mode_needs_nothing_set_up(orchestrator):
 
 
 def test_what_the_command_line_cannot_mean_is_refused(orchestrator):
-    assert (
-        "--only takes migrations, gateway, worker, scheduler; not gatway."
-        in orchestrator.ask("--only", "gatway").stderr
-    )
-    assert orchestrator.ask("--only", "gatway").returncode == 2
+    unknown = orchestrator.ask("--only", "gatway")
+    assert unknown.returncode == 2
+    assert "--only takes migrations, gateway, worker, scheduler; not gatway." in unknown.stderr
     assert orchestrator.ask("--only", ",").returncode == 2
     both = orchestrator.ask("--embedded", "--only", "gateway")
     assert both.returncode == 2
