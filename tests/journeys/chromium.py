@@ -1,4 +1,7 @@
-"""A Chromium for the journeys: one that is installed, else Debian's package, else Playwright's own."""
+"""A Chromium for the journeys: one that is installed, else Debian's package, else Playwright's own.
+
+Rather one without windows (the headless shell): the same engine, and a visit takes a third of the time.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_SHELL = "chromium-headless-shell"
+_NAMES = (_SHELL, "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _INSTALL_SECONDS = 600
 FLAGS = [
     "--no-sandbox",
@@ -37,10 +41,10 @@ def _found_or_installed() -> str | None:
     complaints = []
     if os.geteuid() == 0 and shutil.which("apt-get"):
         complaints.append(_run("apt-get", "update"))
-        complaints.append(_run("apt-get", "install", "-y", "--no-install-recommends", "chromium"))
+        complaints.append(_run("apt-get", "install", "-y", "--no-install-recommends", _SHELL))
         if found := _installed():
             return found
-    complaint = _run(sys.executable, "-m", "playwright", "install", "chromium")
+    complaint = _run(sys.executable, "-m", "playwright", "install", _SHELL)
     if complaint:
         raise RuntimeError("No Chromium can be had.\n" + "\n".join([*complaints, complaint]))
     return None
