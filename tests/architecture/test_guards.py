@@ -70,7 +70,12 @@ def texts() -> list[Path]:
 
 def parsed(*under: str) -> Iterator[tuple[Path, ast.Module]]:
     for path in named(".py", under=under or ("",)):
-        yield path, ast.parse(path.read_bytes(), filename=str(path))
+        yield path, tree_of(path)
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_bytes(), filename=str(path))
 
 
 def place(path: Path, node: ast.AST) -> str:
