@@ -9,6 +9,7 @@ where it is given places: pytest has it read their ``conftest.py``.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 
 import pytest
@@ -71,3 +72,10 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {path: number for number, path in enumerate(LONG)}
     items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(LONG)))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    # Modules and tests stay until the end: the collector need not look through them again and again.
+    gc.collect()
+    gc.freeze()
