@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from somaagent.tenancy.fields import TenantOwned
@@ -13,7 +14,7 @@ class OutboxEvent(TenantOwned):
     """One event. Made by statements alone (``statements``), in the transaction of what it tells.
 
     ``place`` is given by the database and says which of two was written first. ``position`` counts a tenant's
-    events from 1, as they are published: null until the publisher has seen it, and never changed after.
+    events from 1, as they are published: null until then, and never changed after.
     """
 
     tenant = models.ForeignKey(
@@ -34,6 +35,11 @@ class OutboxEvent(TenantOwned):
                 condition=models.Q(published_at__isnull=True),
                 name="outbox_event_waiting",
             ),
+            models.Index(
+                fields=["tenant", "position"],
+                condition=models.Q(published_at__isnull=True, position__isnull=False),
+                name="outbox_event_again",
+            ),
             models.Index(fields=["tenant", "created_at"], name="outbox_event_by_time"),
         ]
         constraints: ClassVar = [
@@ -47,10 +53,12 @@ class OutboxEvent(TenantOwned):
 class OutboxLane(TenantOwned):
     """A tenant's order. Who holds the lock on its row publishes for the tenant, and nobody else.
 
-    ``position`` is that of the last event that got one.
+    ``position`` is that of the last event that got one. ``next_events`` are those whose turn it is, in order:
+    they get the positions behind it, whoever publishes them.
     """
 
     position = models.BigIntegerField(default=0)
+    next_events = ArrayField(models.UUIDField(), default=list, db_default=[])
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=["tenant"], name="outbox_lane_once")]

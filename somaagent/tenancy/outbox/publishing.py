@@ -1,8 +1,9 @@
-"""The publisher: what waits in the outbox is numbered, handed over and marked, a tenant's events in order.
+"""The publisher: what waits in the outbox is put in order, handed over and marked, tenant by tenant.
 
 At least once: what was handed over and could not be marked is handed over again, as the same event in the
 same position. Both steps hold the lock on the tenant's lane, so that one process at a time works on an order,
-whatever becomes of it: PostgreSQL ends the lock with the connection.
+whatever becomes of it: PostgreSQL ends the lock with the connection. An event's row changes once, when it is
+marked: every change of a row is another row to clear away.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.db import connection
-from django.utils import timezone
 
 from somaagent.observability import metrics
 from somaagent.tenancy.scope import tenant_scope
@@ -26,15 +26,9 @@ from .streams import StreamSink
 
 BATCH = 500
 
-_NUMBER = """
-WITH found AS (
-    SELECT id, row_number() OVER (ORDER BY place) AS nth FROM (
-        SELECT id, place FROM tenancy_outboxevent
-        WHERE tenant_id = %(tenant)s AND published_at IS NULL AND position IS NULL
-        ORDER BY place LIMIT %(most)s
-    ) oldest
-)
-UPDATE tenancy_outboxevent event SET position = %(last)s + found.nth FROM found WHERE event.id = found.id
+_MARK = """
+UPDATE tenancy_outboxevent event SET position = sent.position, published_at = now()
+FROM unnest(%(ids)s::uuid[], %(positions)s::bigint[]) AS sent (id, position) WHERE event.id = sent.id
 """
 
 logger = structlog.get_logger(__name__)
@@ -59,17 +53,13 @@ def batch_publish(*, tenant_id: UUID, to: Sink) -> int:
     with tenant_scope(tenant_id):
         if (lane := _lane(tenant_id)) is None:
             return 0
-        _number(lane)
-    # The numbers are committed before anybody outside hears of them: they are the same the next time.
+        _choose(lane)
+    # The order is committed before anybody outside hears of it: it is the same the next time.
     with tenant_scope(tenant_id):
-        if _lane(tenant_id) is None:
-            return 0
-        waiting = OutboxEvent.objects.filter(published_at=None, position__isnull=False)
-        events = list(waiting.order_by("position")[:BATCH])
-        if not events:
+        if (lane := _lane(tenant_id)) is None or not (events := _next(lane)):
             return 0
         count = to.send([message_of(event) for event in events])
-        _mark(events[:count])
+        _mark(lane, events[:count])
     metrics.OUTBOX_PUBLISHED.labels(sink=to.name).inc(count)
     if count < len(events):
         raise SinkAwayError(f"{to.name} took {count} of {len(events)}.")
@@ -82,19 +72,39 @@ def _lane(tenant_id: UUID) -> OutboxLane | None:
     return OutboxLane.objects.select_for_update(skip_locked=True).first()
 
 
-def _number(lane: OutboxLane) -> None:
-    facts: dict[str, UUID | int] = {"tenant": lane.tenant_id, "most": BATCH, "last": lane.position}
+def _choose(lane: OutboxLane) -> None:
+    """Say which events are next, unless that is said."""
+    if lane.next_events:
+        return
+    waiting = OutboxEvent.objects.filter(published_at=None, position=None).order_by("place")
+    lane.next_events = list(waiting.values_list("id", flat=True)[:BATCH])
+    if lane.next_events:
+        lane.save(update_fields=["next_events"])
+
+
+def _next(lane: OutboxLane) -> list[OutboxEvent]:
+    """What is published again, in its old positions; else what is next, in those that it gets."""
+    waiting = OutboxEvent.objects.filter(published_at=None)
+    if again := list(waiting.filter(position__isnull=False).order_by("position")[:BATCH]):
+        return again
+    found = waiting.in_bulk(lane.next_events)
+    events = [found[event_id] for event_id in lane.next_events if event_id in found]
+    for position, event in enumerate(events, lane.position + 1):
+        event.position = position
+    return events
+
+
+def _mark(lane: OutboxLane, events: Sequence[OutboxEvent]) -> None:
+    """These are published: once and for all, unless somebody wants them again."""
+    if not events:
+        return
+    ids, positions = [event.id for event in events], [event.position for event in events]
     with connection.cursor() as cursor:
-        cursor.execute(_NUMBER, facts)
-        found = cursor.rowcount
-    if found:
-        lane.position += found
-        lane.save(update_fields=["position"])
-
-
-def _mark(events: Sequence[OutboxEvent]) -> None:
-    ids = [event.id for event in events]
-    OutboxEvent.objects.filter(id__in=ids).update(published_at=timezone.now())
+        cursor.execute(_MARK, {"ids": ids, "positions": positions})
+    sent = set(ids)
+    lane.next_events = [event_id for event_id in lane.next_events if event_id not in sent]
+    lane.position = max(lane.position, *(event.position or 0 for event in events))
+    lane.save(update_fields=["position", "next_events"])
 
 
 def events_replay(*, tenant_id: UUID, since: datetime) -> int:
