@@ -87,9 +87,9 @@ class ModelProfileAdmin(TenantOwnedAdmin):
             "How it answers",
             {
                 "fields": (
-                    ("max_output_tokens", "context_tokens", "temperature"),
+                    ("max_output_tokens", "context_tokens"),
+                    ("temperature", "tool_calls"),
                     ("reasoning_effort", "thinking_tokens"),
-                    "tool_calls",
                 ),
                 "description": FITS,
             },
@@ -106,7 +106,7 @@ class ModelProfileAdmin(TenantOwnedAdmin):
                 "description": KEEPS_FAILING,
             },
         ),
-        ("Prices of a million tokens", {"fields": (PRICES,), "description": COSTS}),
+        ("Prices of a million tokens", {"fields": (PRICES[:2], PRICES[2:]), "description": COSTS}),
         ("Record", {"fields": ("created_at",), "classes": ("collapse",)}),
     )
 
