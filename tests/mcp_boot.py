@@ -54,12 +54,6 @@ class Booted:
 
     url: str
     seconds: float
-    run_dir: Path
-
-    def last_error(self, service: str) -> str:
-        """What health says of it; empty while it is well."""
-        record = health.load(self.run_dir)
-        return (record.services[service].last_error or "") if record else ""
 
 
 @contextlib.contextmanager
@@ -103,7 +97,7 @@ def booted(running: RunningStack, folder: Path) -> Iterator[Booted]:
             if process.poll() is not None or time.monotonic() - begun > BOOT_SECONDS:
                 raise RuntimeError(f"It does not boot.\n{log.read_text(errors='replace')[-4000:]}")
             time.sleep(0.02)
-        yield Booted(url, time.monotonic() - begun, run_dir)
+        yield Booted(url, time.monotonic() - begun)
     finally:
         process.terminate()
         process.wait(STOP_SECONDS)

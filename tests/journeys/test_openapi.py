@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 import requests
 
 from tests.journeys.gateway import Gateway
+from tests.stack import RunningStack
+from tests.tls import Certificate
+
+Fuzz: TypeAlias = Callable[..., None]
 
 # The longest story there is: thousands of requests, each over a connection of its own where it is HTTPS.
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(400)]
@@ -26,8 +34,13 @@ CHECKS = [
 ]
 
 
-def fuzz(gateway: Gateway, key: str, *more: str) -> None:
+@pytest.fixture
+def fuzz(gateway: Gateway, stack: RunningStack) -> Fuzz:
     """Generated requests by whose the key is."""
+    return functools.partial(_fuzz, gateway, stack.certificate)
+
+
+def _fuzz(gateway: Gateway, trusted: Certificate, key: str, *more: str) -> None:
     # The first look takes longest, and schemathesis waits for ten seconds.
     requests.get(f"{gateway.url}/api/v1/openapi.json", timeout=60).raise_for_status()
     done = subprocess.run(
@@ -46,6 +59,8 @@ def fuzz(gateway: Gateway, key: str, *more: str) -> None:
             "--warnings=off",
             "--no-color",
         ],
+        # It reads all that is trusted anew for each request: one certificate, not all of a machine's.
+        env=os.environ | {"REQUESTS_CA_BUNDLE": str(trusted.certificate)},
         capture_output=True,
         text=True,
         check=False,
@@ -53,19 +68,19 @@ def fuzz(gateway: Gateway, key: str, *more: str) -> None:
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
 
 
-def test_generated_requests_find_nothing_undocumented(gateway: Gateway):
+def test_generated_requests_find_nothing_undocumented(gateway: Gateway, fuzz: Fuzz):
     # Health is 503 without an orchestrator, which this gateway has none of; its own stories cover it.
-    fuzz(gateway, gateway.newcomer(one_time=False).api_key, "--exclude-path=/api/v1/health")
+    fuzz(gateway.newcomer(one_time=False).api_key, "--exclude-path=/api/v1/health")
 
 
-def test_nor_do_those_of_an_operator_who_only_looks(gateway: Gateway):
+def test_nor_do_those_of_an_operator_who_only_looks(gateway: Gateway, fuzz: Fuzz):
     unsafe = [f"--exclude-method={method}" for method in ("POST", "PUT", "PATCH", "DELETE")]
-    fuzz(gateway, operators_key(gateway), "--include-path-regex=^/api/v1/admin/", *unsafe)
+    fuzz(operators_key(gateway), "--include-path-regex=^/api/v1/admin/", *unsafe)
 
 
-def test_nor_do_those_of_an_owner_who_says_who_answers(gateway: Gateway):
+def test_nor_do_those_of_an_owner_who_says_who_answers(gateway: Gateway, fuzz: Fuzz):
     """In an organisation of their own: what is made up here is nobody else's agent."""
-    fuzz(gateway, owners_key(gateway), "--include-path-regex=^/api/v1/(agents|model-profiles)")
+    fuzz(owners_key(gateway), "--include-path-regex=^/api/v1/(agents|model-profiles)")
 
 
 def owners_key(gateway: Gateway) -> str:
