@@ -6,9 +6,9 @@ from typing import Annotated, Any, Self
 from uuid import UUID
 
 from ninja import Schema
-from pydantic import Field, StrictBool, StringConstraints, model_validator
+from pydantic import Field, StrictBool, StringConstraints
 
-from somaagent.web.bodies import Body
+from somaagent.web.bodies import Body, PartialBody
 from somaagent.web.text import Slug, Text, Title
 
 from .models import MOST_TOOLS, TOOL_PATTERN, Agent
@@ -41,7 +41,7 @@ class AgentIn(Body):
         return self.model_dump(exclude={"slug"}) | {"tools": _each_once(self.tools)}
 
 
-class AgentPatch(Body):
+class AgentPatch(PartialBody):
     """What is left out stays."""
 
     name: Name | None = None
@@ -51,13 +51,6 @@ class AgentPatch(Body):
     is_default: Annotated[
         StrictBool | None, Field(description="The default one is no more when another becomes it.")
     ] = None
-
-    @model_validator(mode="after")
-    def _says_something(self) -> Self:
-        for name in self.model_fields_set:
-            if getattr(self, name) is None:
-                raise ValueError(f"{name} cannot be null: leave it out")
-        return self
 
     def changes(self) -> dict[str, Any]:
         given = self.model_dump(exclude_unset=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
@@ -11,27 +11,21 @@ from django.utils.crypto import salted_hmac
 from ninja import Schema
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
     StrictBool,
     StrictInt,
     StringConstraints,
-    model_validator,
 )
 
 from somaagent.agent.messages import decimal_text
 from somaagent.tenancy.sealed_forms import KEY
-from somaagent.web.bodies import Body
+from somaagent.web.bodies import PartialBody
 from somaagent.web.text import Slug, Text, Title
 
 from .models import PRICES, ModelKind, ModelProfile, Protocol, ReasoningEffort, ToolCalls
-
-# Of the others, null is no value: leave them out.
-_NULLABLE = frozenset(
-    {"api_key", "dimensions", "context_tokens", "temperature", "thinking_tokens", "requests_per_minute",
-     "fallback", *PRICES}
-)  # fmt: skip
 
 
 def _usable(key: SecretStr) -> SecretStr:
@@ -56,12 +50,17 @@ Price = Annotated[
     StringConstraints(pattern=r"^[0-9]{1,6}(\.[0-9]{1,6})?$"),
     Field(description="Of a million tokens, as a decimal string. Null: not known.", examples=["2.50"]),
 ]
+PriceTold = Annotated[str | None, BeforeValidator(decimal_text)]
 
 
-class ModelProfileFacts(Body):
+class ModelProfileFacts(PartialBody):
     """What may be said of a model profile; what is left out stays, or is as usual."""
 
     model_config = ConfigDict(use_enum_values=True)
+    nullable = frozenset(
+        {"api_key", "dimensions", "context_tokens", "temperature", "thinking_tokens", "requests_per_minute",
+         "fallback", *PRICES}
+    )  # fmt: skip
 
     protocol: Protocol | None = None
     base_url: Annotated[
@@ -104,13 +103,6 @@ class ModelProfileFacts(Body):
     cached_price: Price | None = None
     output_price: Price | None = None
     reasoning_price: Price | None = None
-
-    @model_validator(mode="after")
-    def _says_something(self) -> Self:
-        for name in self.model_fields_set - _NULLABLE:
-            if getattr(self, name) is None:
-                raise ValueError(f"{name} cannot be null: leave it out")
-        return self
 
     def facts(self) -> dict[str, Any]:
         """What was said, as services take it."""
@@ -168,10 +160,10 @@ class ModelProfileOut(Schema):
     breaker_seconds: float
     requests_per_minute: int | None
     fallback: str | None
-    input_price: str | None
-    cached_price: str | None
-    output_price: str | None
-    reasoning_price: str | None
+    input_price: PriceTold
+    cached_price: PriceTold
+    output_price: PriceTold
+    reasoning_price: PriceTold
 
     @staticmethod
     def resolve_fallback(profile: ModelProfile) -> str | None:
@@ -182,19 +174,3 @@ class ModelProfileOut(Schema):
         if profile.encrypted_key:
             return "own"
         return "vault" if profile.secret_name else None
-
-    @staticmethod
-    def resolve_input_price(profile: ModelProfile) -> str | None:
-        return decimal_text(profile.input_price)
-
-    @staticmethod
-    def resolve_cached_price(profile: ModelProfile) -> str | None:
-        return decimal_text(profile.cached_price)
-
-    @staticmethod
-    def resolve_output_price(profile: ModelProfile) -> str | None:
-        return decimal_text(profile.output_price)
-
-    @staticmethod
-    def resolve_reasoning_price(profile: ModelProfile) -> str | None:
-        return decimal_text(profile.reasoning_price)

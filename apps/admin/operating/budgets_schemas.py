@@ -8,12 +8,12 @@ from typing import Annotated, Any, Self
 from uuid import UUID
 
 from ninja import Schema
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints
 
 from somaagent.agent.messages import decimal_text
 from somaagent.tenancy.budgets.models import MOST, Budget, Covers, Measure, Period
 from somaagent.tenancy.budgets.selectors import standing_of
-from somaagent.web.bodies import Body
+from somaagent.web.bodies import Body, PartialBody
 from somaagent.web.text import Title
 
 
@@ -47,18 +47,11 @@ class BudgetIn(Body):
         return self.model_dump() | {"amount": Decimal(self.amount)}
 
 
-class BudgetPatch(Body):
+class BudgetPatch(PartialBody):
     """What is left out stays; what it covers and how it counts stays anyway."""
 
     name: Name | None = None
     amount: Amount | None = None
-
-    @model_validator(mode="after")
-    def _says_something(self) -> Self:
-        for name in self.model_fields_set:
-            if getattr(self, name) is None:
-                raise ValueError(f"{name} cannot be null: leave it out")
-        return self
 
     def changes(self) -> dict[str, Any]:
         given = self.model_dump(exclude_unset=True)

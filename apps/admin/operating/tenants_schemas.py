@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from ninja import Schema
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 
 from somaagent.people.schemas import InvitationEnd
 from somaagent.tenancy.models import MOST_REQUESTS, Tenant
 from somaagent.tenancy.tenants import FirstOwner, Invited
-from somaagent.web.bodies import Body
+from somaagent.web.bodies import Body, PartialBody
 from somaagent.web.text import Text, Title
 
 TenantSlug = Annotated[
@@ -57,17 +57,13 @@ class TenantIn(Body):
         return given | {"first_owner": self.first_owner.asked() if self.first_owner else None}
 
 
-class TenantPatch(Body):
+class TenantPatch(PartialBody):
     """What is left out stays."""
+
+    nullable = frozenset({"requests_per_minute"})
 
     name: Name | None = None
     requests_per_minute: Rate = None
-
-    @model_validator(mode="after")
-    def _named(self) -> Self:
-        if "name" in self.model_fields_set and self.name is None:
-            raise ValueError("name cannot be null: leave it out")
-        return self
 
     def changes(self) -> dict[str, Any]:
         return self.model_dump(exclude_unset=True)
