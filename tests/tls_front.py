@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from somaagent.embedded.addresses import loopback
+from tests.loops import server_beside
 
 _DAY = timedelta(days=1)
 
@@ -66,13 +66,6 @@ def _pem(certificate: x509.Certificate) -> bytes:
 @contextmanager
 def front(address: str, to: str, context: ssl.SSLContext) -> Iterator[None]:
     """Ends TLS at ``address`` and passes on what is said, both ways, ``to`` another."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="tls-front", daemon=True)
-    thread.start()
-
-    async def begin() -> asyncio.Server:
-        host, port = address.rsplit(":", 1)
-        return await asyncio.start_server(meet, host, int(port), ssl=context)
 
     async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host, port = to.rsplit(":", 1)
@@ -80,13 +73,9 @@ def front(address: str, to: str, context: ssl.SSLContext) -> Iterator[None]:
             there, back = await asyncio.open_connection(host, int(port))
             await asyncio.gather(_passed(reader, back), _passed(there, writer))
 
-    server = asyncio.run_coroutine_threadsafe(begin(), loop).result(10)
-    try:
+    host, port = address.rsplit(":", 1)
+    with server_beside(meet, host, int(port), ssl=context):
         yield
-    finally:
-        loop.call_soon_threadsafe(server.close)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
 
 
 async def _passed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -15,9 +15,9 @@ from unfold.decorators import action, display
 
 from apps.sessions.admin import ModelProfileAdmin
 from somaagent import valkey
-from somaagent.agent.messages import decimal_text
 from somaagent.background import run_coroutine
 from somaagent.errors import SomaError
+from somaagent.money import decimal_text
 from somaagent.resilience.operators import breaker_close, breaker_states
 from somaagent.tenancy.admin import ReadOnlyAdmin
 from somaagent.tenancy.audit.audited import audit_by_operator

@@ -9,7 +9,7 @@ from uuid import UUID
 from ninja import Schema
 from pydantic import Field, StrictBool
 
-from somaagent.agent.messages import decimal_text
+from somaagent.money import decimal_text
 from somaagent.web.bodies import Body
 from somaagent.web.text import Slug, Text
 

@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from unfold.decorators import action, display
 
-from somaagent.agent.messages import decimal_text
+from somaagent.money import decimal_text
 from somaagent.tenancy.admin import ReadOnlyAdmin, operator_of
 from somaagent.tenancy.audit.entries import Who
 from somaagent.tenancy.confirming import ConfirmingAdmin, Question

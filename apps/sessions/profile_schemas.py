@@ -20,7 +20,7 @@ from pydantic import (
     StringConstraints,
 )
 
-from somaagent.agent.messages import decimal_text
+from somaagent.money import decimal_text
 from somaagent.tenancy.sealed_forms import KEY
 from somaagent.web.bodies import PartialBody
 from somaagent.web.text import Slug, Text, Title

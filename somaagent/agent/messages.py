@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, Literal, Self
 
 from somaagent.agent.content import Part, Reasoning, Text, part_of
+from somaagent.money import decimal_text
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -135,10 +136,3 @@ class Usage:
 
 NOTHING_USED = Usage(cost=Decimal(0))
 """Where sums begin: no call, no cost."""
-
-
-def decimal_text(amount: Decimal | None) -> str | None:
-    """Money as the API writes it: a decimal string without exponent and without idle zeros."""
-    if amount is None:
-        return None
-    return format(amount.normalize(), "f") if amount else "0"

@@ -6,18 +6,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from asyncio import StreamReader, StreamWriter
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from somaagent.embedded.addresses import loopback
+from tests.loops import server_beside
 from tests.tls import Certificate
 
 _PIECE = 65_536
 _LONGEST_HEAD = 1_048_576
-_SECONDS = 10.0
 _END_OF_HEAD = b"\r\n\r\n"
 
 
@@ -73,31 +71,8 @@ def _marked(head: bytes) -> bytes:
 @contextlib.contextmanager
 def front(certificate: Certificate | None = None, *, port: int = 0) -> Iterator[Front]:
     """One that stands before nothing yet, with HTTPS if it has a certificate."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-
-    def done(work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, loop).result(_SECONDS)
-
     made = Front(secure=certificate is not None)
     context = certificate.server_context() if certificate else None
-    try:
-        server = done(asyncio.start_server(made.serve, loopback(), port, ssl=context, limit=_LONGEST_HEAD))
-        bound = server.sockets[0].getsockname()[1]
+    with server_beside(made.serve, loopback(), port, ssl=context, limit=_LONGEST_HEAD) as bound:
         made.url = f"{'https' if made.secure else 'http'}://{loopback()}:{bound}"
         yield made
-        server.close()
-        done(_cancelled())
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
-
-
-async def _cancelled() -> None:
-    """All connections that are still open."""
-    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)

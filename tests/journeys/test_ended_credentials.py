@@ -16,11 +16,11 @@ from typing import Any
 import openai
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
 
 from tests.client import Client, Event, events_of
 from tests.journeys.gateway import Gateway, Person
 from tests.journeys.house import TIME, House, calls, house
+from tests.websocket import WEBSOCKET, WebSocket, connected
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -99,11 +99,11 @@ def following(client: Client, turn: str) -> Iterator[Callable[[], list[Event]]]:
 
 
 @contextlib.contextmanager
-def connected(gateway: Gateway, person: Person, turn: str) -> Iterator[ClientConnection]:
-    address = gateway.url.replace("http", "ws") + "/api/v1/ws"
-    with connect(address, additional_headers={"Authorization": f"Bearer {person.api_key}"}) as connection:
+def following_over_websocket(gateway: Gateway, person: Person, turn: str) -> Iterator[WebSocket]:
+    """One that has told all there is."""
+    with connected(gateway.url + WEBSOCKET, person.api_key) as connection:
         connection.send(json.dumps({"type": "turn.follow", "turn_id": turn}))
-        while json.loads(connection.recv(timeout=SOON)).get("event") != "turn.awaiting_approval":
+        while json.loads(connection.recv(SOON)).get("event") != "turn.awaiting_approval":
             pass
         yield connection
 
@@ -115,17 +115,17 @@ def test_open_streams_end_with_their_credential(gateway, ending):
     turn, other = waiting_turn(member), waiting_turn(stranger)
     with (
         following(member, turn) as stream,
-        connected(gateway, home.member, turn) as socket,
-        connected(gateway, elsewhere.member, other) as untouched,
+        following_over_websocket(gateway, home.member, turn) as socket,
+        following_over_websocket(gateway, elsewhere.member, other) as untouched,
     ):
         ENDINGS[ending](gateway, home)
         assert stream() == []  # it is over, and nobody said that the turn is
         with pytest.raises(ConnectionClosed) as closed:
-            socket.recv(timeout=SOON)
+            socket.recv(SOON)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 4401
         untouched.send(json.dumps({"type": "turn.cancel", "turn_id": other}))
-        assert json.loads(untouched.recv(timeout=SOON))["turn_id"] == other
+        assert json.loads(untouched.recv(SOON))["turn_id"] == other
     assert member.get("/turns").status_code == 401
 
 
@@ -133,13 +133,13 @@ def test_a_member_with_another_role_connects_again_to_have_it(gateway):
     home = house(gateway)
     member = Client(gateway.url, home.member.api_key)
     turn = waiting_turn(member)
-    with connected(gateway, home.member, turn) as socket:
+    with following_over_websocket(gateway, home.member, turn) as socket:
         _make_viewer(gateway, home)
         with pytest.raises(ConnectionClosed):
-            socket.recv(timeout=SOON)
-    with connected(gateway, home.member, turn) as socket:
+            socket.recv(SOON)
+    with following_over_websocket(gateway, home.member, turn) as socket:
         socket.send(json.dumps({"type": "turn.cancel", "turn_id": turn}))
-        assert json.loads(socket.recv(timeout=SOON))["code"] == "scope_missing"
+        assert json.loads(socket.recv(SOON))["code"] == "scope_missing"
 
 
 def test_another_key_of_the_same_user_goes_on(gateway):

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import requests
-from websockets.sync.client import connect
 
 from tests.client import Client
 from tests.journeys.gateway import Gateway
+from tests.websocket import WEBSOCKET, connected
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -86,7 +86,7 @@ def test_a_websocket_is_one_span(gateway, member):
     trace_id = uuid.uuid4().hex
     headers = headers_of(trace_id, member)
     headers.pop("User-Agent")
-    with connect(gateway.url.replace("http", "ws") + "/api/v1/ws", additional_headers=headers):
+    with connected(gateway.url + WEBSOCKET, **headers):
         pass
     (span,) = server_spans(gateway, trace_id)
     assert span.name == "WEBSOCKET /api/v1/ws"

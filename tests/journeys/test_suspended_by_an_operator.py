@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.client import Client
 from tests.journeys.gateway import Gateway
 from tests.journeys.house import House, house
-from tests.journeys.test_ended_credentials import SOON, connected, following, waiting_turn
+from tests.journeys.test_ended_credentials import SOON, following, following_over_websocket, waiting_turn
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -52,13 +52,13 @@ def test_streams_end_credentials_are_refused_and_come_back(gateway, operator, wh
     where = whom(operator, home)
     with (
         following(member, turn) as stream,
-        connected(gateway, home.member, turn) as socket,
+        following_over_websocket(gateway, home.member, turn) as socket,
         following(stranger, other) as untouched,
     ):
         assert operator.post(f"{where}/suspend").status_code == 200
         assert stream() == []  # it is over, and nobody said that the turn is
         with pytest.raises(ConnectionClosed) as closed:
-            socket.recv(timeout=SOON)
+            socket.recv(SOON)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 4401
         assert stranger.post(f"/turns/{other}/cancel").status_code == 202

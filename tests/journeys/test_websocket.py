@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
 
 from tests.client import Client
 from tests.journeys.gateway import Gateway
 from tests.journeys.house import TIME, calls, house
+from tests.websocket import WEBSOCKET, WebSocket, connected
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -23,23 +21,15 @@ def member(gateway: Gateway) -> Client:
     return Client(gateway.url, gateway.newcomer(one_time=False).api_key)
 
 
-@contextlib.contextmanager
-def connected(gateway: Gateway, key: str | None, **headers: str) -> Iterator[ClientConnection]:
-    address = gateway.url.replace("http", "ws") + "/api/v1/ws"
-    credential = {"Authorization": f"Bearer {key}"} if key else {}
-    with connect(address, additional_headers=credential | headers) as connection:
-        yield connection
-
-
-def send(connection: ClientConnection, **message: Any) -> None:
+def send(connection: WebSocket, **message: Any) -> None:
     connection.send(json.dumps(message))
 
 
-def receive(connection: ClientConnection) -> dict[str, Any]:
-    return json.loads(connection.recv(timeout=20))
+def receive(connection: WebSocket) -> dict[str, Any]:
+    return json.loads(connection.recv())
 
 
-def events_of(connection: ClientConnection) -> list[dict[str, Any]]:
+def events_of(connection: WebSocket) -> list[dict[str, Any]]:
     found = []
     while not found or found[-1]["event"] not in {"turn.completed", "turn.failed", "turn.cancelled"}:
         message = receive(connection)
@@ -49,7 +39,7 @@ def events_of(connection: ClientConnection) -> list[dict[str, Any]]:
 
 
 def test_submit_and_follow_give_the_same_events_as_http(gateway, member):
-    with connected(gateway, member.api_key) as connection:
+    with connected(gateway.url + WEBSOCKET, member.api_key) as connection:
         send(connection, type="turn.submit", ref="a", input="say: hello over there")
         accepted = receive(connection)
         assert (accepted["type"], accepted["ref"]) == ("turn.accepted", "a")
@@ -63,7 +53,7 @@ def test_submit_and_follow_give_the_same_events_as_http(gateway, member):
 
 
 def test_two_turns_on_one_connection_and_one_is_cancelled(gateway, member):
-    with connected(gateway, member.api_key) as connection:
+    with connected(gateway.url + WEBSOCKET, member.api_key) as connection:
         send(connection, type="turn.submit", ref="long", input="slow 0.1: " + "word " * 100)
         long_turn = receive(connection)["turn_id"]
         send(connection, type="turn.submit", ref="short", input="say: quick")
@@ -78,7 +68,7 @@ def test_two_turns_on_one_connection_and_one_is_cancelled(gateway, member):
 
 
 def test_a_call_is_approved_on_the_connection_that_follows_it(gateway):
-    with connected(gateway, house(gateway).member.api_key) as connection:
+    with connected(gateway.url + WEBSOCKET, house(gateway).member.api_key) as connection:
         send(connection, type="turn.submit", input=calls(TIME))
         turn = receive(connection)["turn_id"]
         asked = None
@@ -118,7 +108,7 @@ def test_a_call_is_approved_on_the_connection_that_follows_it(gateway):
     ],
 )
 def test_a_bad_message_is_refused_and_the_connection_stays(gateway, member, message, code):
-    with connected(gateway, member.api_key) as connection:
+    with connected(gateway.url + WEBSOCKET, member.api_key) as connection:
         connection.send(message)
         refused = receive(connection)
         assert (refused["type"], refused["code"]) == ("problem", code)
@@ -129,8 +119,8 @@ def test_a_bad_message_is_refused_and_the_connection_stays(gateway, member, mess
 
 @pytest.mark.parametrize("key", [None, "nobody"])
 def test_without_a_good_credential_the_connection_is_closed(gateway, key):
-    with connected(gateway, key) as connection, pytest.raises(ConnectionClosed) as closed:
-        connection.recv(timeout=60)
+    with connected(gateway.url + WEBSOCKET, key) as connection, pytest.raises(ConnectionClosed) as closed:
+        connection.recv(60)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4401
 
@@ -138,7 +128,7 @@ def test_without_a_good_credential_the_connection_is_closed(gateway, key):
 def test_a_foreign_page_cannot_connect(gateway, member):
     with (
         pytest.raises(InvalidStatus) as refused,
-        connected(gateway, member.api_key, Origin="https://evil.example"),
+        connected(gateway.url + WEBSOCKET, member.api_key, Origin="https://evil.example"),
     ):
         pass
     assert refused.value.response.status_code == 403

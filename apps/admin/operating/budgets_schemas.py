@@ -10,7 +10,7 @@ from uuid import UUID
 from ninja import Schema
 from pydantic import AfterValidator, Field, StringConstraints
 
-from somaagent.agent.messages import decimal_text
+from somaagent.money import decimal_text
 from somaagent.tenancy.budgets.models import MOST, Budget, Covers, Measure, Period
 from somaagent.tenancy.budgets.selectors import standing_of
 from somaagent.web.bodies import Body, PartialBody

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from apps.chat.oversight import StepInShort, calls_in_short, steps_in_short, stuck_because
 from apps.chat.schemas import TurnError, UsageOut
-from somaagent.agent.messages import decimal_text
+from somaagent.money import decimal_text
 from somaagent.web.text import Moment, Slug
 
 State = Literal["queued", "running", "awaiting_approval", "completed", "failed", "cancelled"]

@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from apps.sessions import selectors as sessions
-from somaagent.agent.messages import decimal_text
+from somaagent.money import decimal_text
 from somaagent.tenancy.admin import ReadOnlyAdmin, TenantOwnedAdmin
 from somaagent.tenancy.budgets.models import Budget, Covers
 from somaagent.tenancy.budgets.selectors import standing_of, with_standing

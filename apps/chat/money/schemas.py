@@ -14,7 +14,7 @@ from django.utils import timezone
 from ninja import Schema
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from somaagent.agent.messages import decimal_text
+from somaagent.money import decimal_text
 
 Group = Literal["day", "month", "user", "agent", "profile", "key"]
 COLUMNS = (

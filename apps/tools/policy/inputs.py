@@ -8,7 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from apps.tools.tool import Arguments, Caller, Tool
-from somaagent.agent.messages import NOTHING_USED, Usage, decimal_text
+from somaagent.agent.messages import NOTHING_USED, Usage
+from somaagent.money import decimal_text
 
 
 class Effect(StrEnum):

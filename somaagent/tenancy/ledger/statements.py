@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 import orjson
 
+from somaagent.money import decimal_text
 from somaagent.tenancy.outbox.statements import INSERT
 from somaagent.tenancy.scripts import Statement, inserted
 
@@ -50,18 +49,11 @@ def _data(row: UsageRecord) -> str:
         "cached_tokens": row.cached_tokens,
         "output_tokens": row.output_tokens,
         "reasoning_tokens": row.reasoning_tokens,
-        "input_price": _decimal(row.input_price),
-        "cached_price": _decimal(row.cached_price),
-        "output_price": _decimal(row.output_price),
-        "reasoning_price": _decimal(row.reasoning_price),
-        "cost": _decimal(row.cost),
+        "input_price": decimal_text(row.input_price),
+        "cached_price": decimal_text(row.cached_price),
+        "output_price": decimal_text(row.output_price),
+        "reasoning_price": decimal_text(row.reasoning_price),
+        "cost": decimal_text(row.cost),
         "estimated": row.estimated,
     }
     return orjson.dumps(told).decode()
-
-
-def _decimal(amount: Decimal | None) -> str | None:
-    """Without exponent and idle zeros, as the API writes it."""
-    if amount is None:
-        return None
-    return format(amount.normalize(), "f") if amount else "0"

@@ -14,10 +14,11 @@ from apps.chat import completions, embeddings, host, hosting, stepping, tasks, t
 from apps.chat.embeddings import Wanted
 from apps.chat.models import Turn, TurnState
 from somaagent.agent.events import TextDelta
-from somaagent.agent.messages import ModelMessage, ToolCall, Usage, decimal_text
+from somaagent.agent.messages import ModelMessage, ToolCall, Usage
 from somaagent.agent.ports import ModelSettings
 from somaagent.agent.step_events import StepAnswered, StepCompleted
 from somaagent.background import run_coroutine
+from somaagent.money import decimal_text
 from somaagent.tenancy.ledger.models import UsageRecord
 from somaagent.tenancy.outbox.models import OutboxEvent
 from somaagent.tenancy.scope import tenant_scope

@@ -15,10 +15,10 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from websockets.sync.client import connect
 
 from somaagent.embedded.addresses import loopback
 from tests.integration.observability.processes import Process, eventually, running
+from tests.websocket import connected
 
 GUNICORN = ["-m", "gunicorn", "-c", "somaagent/web/gunicorn.py"]
 APPLICATION = "tests.integration.observability.plain_application:application"
@@ -111,7 +111,7 @@ def test_large_bodies_and_websockets_come_through(server: Process, address: Addr
     assert connection.getresponse().read() == b"10000000"
     connection.request("POST", "/", body=iter([b"x" * 65_536] * 16), encode_chunked=True)
     assert connection.getresponse().read() == b"1048576"
-    with connect(f"ws://{address[0]}:{address[1]}/") as websocket:
+    with connected(f"http://{address[0]}:{address[1]}/") as websocket:
         websocket.send("Grüezi" * 1000)
         assert websocket.recv() == "Grüezi" * 1000
 

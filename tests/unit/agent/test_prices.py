@@ -7,11 +7,12 @@ from decimal import Decimal
 
 import pytest
 
-from somaagent.agent.messages import NOTHING_USED, ModelMessage, Usage, decimal_text
+from somaagent.agent.messages import NOTHING_USED, ModelMessage, Usage
 from somaagent.agent.models.fallback import Candidate, FallbackModel
 from somaagent.agent.models.session import open_session
 from somaagent.agent.ports import ChatModel, ModelSettings
 from somaagent.agent.prices import Prices, priced
+from somaagent.money import decimal_text
 from tests import model_server
 from tests.unit.agent.conftest import KEY, Bench, finish_of
 
