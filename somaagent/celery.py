@@ -29,6 +29,7 @@ from django.conf import settings as django_settings
 from somaagent import loops
 from somaagent.background import run_coroutine
 from somaagent.observability import logging, metrics, routine, tracing
+from somaagent.quitting import limit_quitting
 
 HEARTBEAT_SECONDS = 5.0
 HEARTBEAT_EXPIRY_SECONDS = 30
@@ -77,8 +78,6 @@ def _configuration() -> dict[str, Any]:
         "worker_max_memory_per_child": 512_000,
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
-        "worker_soft_shutdown_timeout": float(django_settings.DRAIN_SECONDS),
-        "worker_enable_soft_shutdown_on_idle": False,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_send_task_events": False,
         "timezone": "UTC",
@@ -230,6 +229,7 @@ def _scheduler_begins(**_: Any) -> None:
 @signals.worker_ready.connect
 def _worker_is_ready(**_: Any) -> None:
     Heartbeat("worker").start()
+    limit_quitting()
     logger.info("worker.ready", concurrency=django_settings.WORKER_CONCURRENCY)
 
 

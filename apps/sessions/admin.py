@@ -113,7 +113,7 @@ class ModelProfileAdmin(TenantOwnedAdmin):
     @display(description="API key")
     def api_key(self, profile: ModelProfile) -> str:
         """Where it is, never what it is."""
-        return "its own" if profile.encrypted_key else profile.secret_name or "–"
+        return "Its own" if profile.encrypted_key else profile.secret_name or "–"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ModelProfile]:
         profiles: QuerySet[ModelProfile] = super().get_queryset(request)
@@ -139,6 +139,14 @@ class AgentAdmin(TenantOwnedAdmin):
 
     def save_model(self, request: HttpRequest, obj: Agent, form: Any, change: bool) -> None:
         agents.agent_keep(obj)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """A tenant's default agent stays: turns that name no agent are its."""
+        shown, counts, missing, protected = super().get_deleted_objects(objs, request)
+        default = [
+            f"{agent}, the default agent: make another one it first" for agent in objs if agent.is_default
+        ]
+        return shown, counts, missing, [*protected, *default]
 
 
 @admin.register(Session)

@@ -6,20 +6,22 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from somaagent.tenancy.admin_forms import TenantOwnedForm
 from somaagent.tenancy.sealed_forms import removal_field, sealed_field, tell_whether_set
 
 from . import keys
+from .agents import STAYS_DEFAULT
 from .models import MOST_TOOLS, TOOL_PATTERN, Agent, ModelProfile
 
 
 class ModelProfileForm(TenantOwnedForm):
     """Sets, replaces and removes the profile's own key. An empty field leaves it as it is."""
 
-    own_api_key = sealed_field("its own key")
-    remove_own_api_key = removal_field("remove its own key")
+    own_api_key = sealed_field("Its own key")
+    remove_own_api_key = removal_field("Remove its own key")
 
     class Meta:
         model = ModelProfile
@@ -93,3 +95,9 @@ class AgentForm(TenantOwnedForm):
     def _get_validation_exclusions(self) -> set[str]:
         # A new default takes the place of the old one (see ``agents.agent_keep``): two are no error here.
         return super()._get_validation_exclusions() | {"is_default"}
+
+    def clean_is_default(self) -> bool:
+        chosen: bool = self.cleaned_data["is_default"]
+        if self.initial.get("is_default") and not chosen:
+            raise ValidationError(STAYS_DEFAULT)
+        return chosen

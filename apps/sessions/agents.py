@@ -19,6 +19,7 @@ from . import faults, selectors
 from .models import Agent, ModelProfile
 
 MOST_AGENTS = 1_000
+STAYS_DEFAULT = "Make another agent the default one: this one is it no more then."
 
 
 def agent_create(
@@ -37,7 +38,6 @@ def agent_create(
         raise SomaError(Kind.CONFLICT, "agents_too_many", sentence)
     agent = Agent(tenant_id=actor.tenant_id, slug=slug, **(idempotency.columns() if idempotency else {}))
     _take(agent, facts)
-    agent.is_default = agent.is_default or not Agent.objects.filter(is_default=True).exists()
     faults.check(agent)
     try:
         with transaction.atomic():
@@ -62,7 +62,7 @@ def agent_change(*, actor: Actor, slug: str, changes: Mapping[str, Any]) -> Agen
     agent = _held(actor, slug)
     before, words = _shown(agent), agent.instructions
     if agent.is_default and changes.get("is_default") is False:
-        raise _default("Make another agent the default one: this one is it no more then.")
+        raise _default(STAYS_DEFAULT)
     _take(agent, changes)
     faults.check(agent)
     try:
@@ -100,10 +100,12 @@ def agent_delete(*, actor: Actor, slug: str) -> None:
 
 
 def agent_keep(agent: Agent) -> None:
-    """Save an agent. A default one takes the place of the one that was."""
+    """Save an agent. A default one takes the place of the one that was; without any, this is it."""
+    others = Agent.objects.filter(is_default=True).exclude(pk=agent.pk)
+    agent.is_default = agent.is_default or not others.exists()
     if agent.is_default:
         _one_at_a_time()
-        Agent.objects.filter(is_default=True).exclude(pk=agent.pk).update(is_default=False)
+        others.update(is_default=False)
     agent.save()
 
 

@@ -19,9 +19,9 @@ from .models import Authentication, McpServer, McpToken
 class McpServerForm(TenantOwnedForm):
     """Sets, replaces and removes the server's secrets. The admin stores the refresh token after the row."""
 
-    own_secret = sealed_field("its own key or client secret")
-    remove_own_secret = removal_field("remove its own key or client secret")
-    refresh_token = sealed_field("refresh token", TOKEN)
+    own_secret = sealed_field("Its own key or client secret")
+    remove_own_secret = removal_field("Remove its own key or client secret")
+    refresh_token = sealed_field("Refresh token", TOKEN)
 
     class Meta:
         model = McpServer

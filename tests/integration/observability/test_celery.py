@@ -9,15 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import redis
 from django.conf import settings
 
+from somaagent.quitting import QUIT_SECONDS
 from tests.integration.observability.processes import Process, eventually, running
 
 CELERY = ["-m", "celery", "--quiet", "-A", "somaagent.celery"]
 WORKER = [*CELERY, "worker", "--without-mingle", "--without-gossip"]
 LONG_TASK = ["--include", "tests.integration.observability.long_task"]
+ENDLESS = ["--include", "tests.integration.observability.endless_end"]
 
 
 @pytest.fixture
@@ -44,10 +47,8 @@ def swept(worker: Process, task: str = "chat.turns_sweep") -> dict[str, Any] | N
 def test_the_scheduler_sends_sweeps_the_worker_runs_them_and_both_show_that_they_live(
     valkey: redis.Redis, tmp_path: Path
 ):
-    drain = 2
     environment = {
         "PROMETHEUS_MULTIPROC_DIR": str(tmp_path),
-        "SA01_DRAIN_SECONDS": str(drain),
         "SA01_SWEEP_SECONDS": "1",
         # Otherwise what runs again and again is told of only where it fails.
         "SA01_LOG_LEVEL": "DEBUG",
@@ -68,8 +69,7 @@ def test_the_scheduler_sends_sweeps_the_worker_runs_them_and_both_show_that_they
         assert len(done["trace_id"]) == 32
         assert any("turns-sweep" in line["event"] for line in scheduler.lines())
 
-        # A message that arrives just then is waited for until the drain is over; then everything ends.
-        assert worker.stop(signal.SIGQUIT) < drain + 15
+        assert worker.stop(signal.SIGQUIT) < QUIT_SECONDS + 5
         scheduler.stop(signal.SIGTERM)
         assert heartbeat(valkey, "worker", worker) is None
         assert heartbeat(valkey, "scheduler", scheduler) is None
@@ -80,8 +80,7 @@ def test_the_scheduler_sends_sweeps_the_worker_runs_them_and_both_show_that_they
 def test_a_task_that_runs_when_its_worker_stops_goes_back_to_the_queue(valkey: redis.Redis, tmp_path: Path):
     from somaagent.celery import app  # noqa: PLC0415 - needs the stack's environment
 
-    modules = {"SA01_DRAIN_SECONDS": "1", "SA01_WORKER_CONCURRENCY": "1"}
-    with running([*WORKER, *LONG_TASK], tmp_path / "worker.log", **modules) as worker:
+    with running([*WORKER, *LONG_TASK], tmp_path / "worker.log", SA01_WORKER_CONCURRENCY="1") as worker:
         app.send_task("tests.long", args=[60])
         eventually(lambda: worker.said("event", "long.begun"))
         assert worker.stop(signal.SIGQUIT) < 20
@@ -89,6 +88,16 @@ def test_a_task_that_runs_when_its_worker_stops_goes_back_to_the_queue(valkey: r
     assert valkey.llen("somaagent") == 1
     assert valkey.hlen("unacked") == 0
     valkey.delete("somaagent")
+
+
+def test_a_worker_whose_end_stands_still_is_gone_all_the_same(valkey: redis.Redis, tmp_path: Path):
+    with running([*WORKER, *ENDLESS], tmp_path / "worker.log", SA01_WORKER_CONCURRENCY="2") as worker:
+        eventually(lambda: worker.said("event", "worker.ready"))
+        family = [worker.process.pid, *(child.pid for child in psutil.Process(worker.process.pid).children())]
+        assert len(family) == 3
+        assert QUIT_SECONDS <= worker.stop(signal.SIGQUIT) < QUIT_SECONDS + 5
+        assert worker.said("event", "quit.forced")
+        assert not any(psutil.pid_exists(pid) for pid in family)
 
 
 def test_a_killed_child_s_task_runs_again_in_another(valkey: redis.Redis, tmp_path: Path):
