@@ -12,6 +12,7 @@ import structlog
 from somaagent.tenancy.scope import in_database
 
 from . import handover, stream
+from .keeping import Keeping
 from .runner import Ran, run_turn, run_work
 from .work import Work
 
@@ -30,10 +31,12 @@ def start(turn_id: UUID, tenant_id: UUID) -> None:
     _start(run_turn(turn_id, tenant_id), turn_id, tenant_id)
 
 
-def start_work(work: Work) -> None:
-    """``start``, with a turn that this process has taken as it was submitted."""
+def start_work(work: Work, keeping: Keeping | None = None) -> None:
+    """``start``, with a turn that this process takes as it is submitted. ``keeping``: its rows are on their
+    way; nobody is told anything before they are kept, and nothing if they are not.
+    """
     stream.open_tap(work.turn_id)
-    _start(run_work(work), work.turn_id, work.tenant_id)
+    _start(run_work(work, keeping), work.turn_id, work.tenant_id)
 
 
 def _start(run: Coroutine[Any, Any, Ran], turn_id: UUID, tenant_id: UUID) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.apps import apps
-from django.db.models import Exists, OuterRef, Q, Subquery
+from django.db.models import Case, Exists, OuterRef, Q, Subquery, Value, When
 from django.utils import timezone
 
 from somaagent.agent.messages import Usage
@@ -54,7 +54,7 @@ def turns_of_everybody(
     ``agent`` is a slug; ``until`` is not in it.
     """
     # Not by a join: with one, all of a tenant's turns may be sorted to find the newest.
-    turns = Turn.objects.prefetch_related("user", "session__agent").annotate(waits=_waits_for_another())
+    turns = Turn.objects.prefetch_related("user", "session__agent").annotate(waits=_waits())
     given: dict[str, Any] = {"state": state, "user_id": user_id, "session_id": session_id}
     if agent is not None:
         turns = turns.alias(agent_slug=_agent_slug()).filter(agent_slug=agent)
@@ -75,6 +75,11 @@ def only_stuck(turns: QuerySet[Turn]) -> QuerySet[Turn]:
     lost = Q(state=TurnState.RUNNING, lease_expires_at__lt=now)
     left = Q(state=TurnState.QUEUED, queued_at__lt=now - LEFT_TOO_LONG) & ~Q(_waits_for_another())
     return turns.filter(Q(state__in=HOSTED_STATES) & (lost | left))
+
+
+def _waits() -> Case:
+    """``_waits_for_another``, asked of queued turns alone: a session may have thousands to look through."""
+    return Case(When(state=TurnState.QUEUED, then=_waits_for_another()), default=Value(False))
 
 
 def _waits_for_another() -> Exists:

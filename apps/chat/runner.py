@@ -54,6 +54,7 @@ from somaagent.tenancy.scope import DATABASE_AWAY, in_database, in_tenant
 from . import endings, hosting, reach, stepping, stream
 from .endings import Ending, Unended
 from .hosting import Outcome
+from .keeping import Keeping
 from .meter import MeteredModel
 from .models import TurnState
 from .owner import owner
@@ -92,20 +93,21 @@ async def run_turn(turn_id: UUID, tenant_id: UUID) -> Ran:
     return await run_work(work) if work is not None else Ran()
 
 
-async def run_work(work: Work) -> Ran:
-    """Answer a turn that this process has taken."""
+async def run_work(work: Work, keeping: Keeping | None = None) -> Ran:
+    """Answer a turn that this process has taken; with ``keeping``, if it is kept."""
     with structlog.contextvars.bound_contextvars(
         tenant_id=str(work.tenant_id), session_id=str(work.session_id), turn_id=str(work.turn_id)
     ):
-        return await _Host(work).answer()
+        return await _Host(work, keeping).answer()
 
 
 class _Host:
     """One turn while this process runs it."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, keeping: Keeping | None) -> None:
         self.work = work
-        self.teller = Teller(work.turn_id)
+        self.keeping = keeping
+        self.teller = Teller(work.turn_id, keeping)
         self.parts: list[str] = []
         self.last_step: StepCompleted | None = None
         self.usage = NOTHING_USED
@@ -120,13 +122,17 @@ class _Host:
 
     async def answer(self) -> Ran:
         engine = asyncio.create_task(self._engine(), name=f"engine {self.work.turn_id}")
-        watch = asyncio.create_task(self._watch(engine), name=f"watch {self.work.turn_id}")
+        tasks = [engine]
         try:
-            ending = await self._ending(engine)
+            if self.keeping is None or await self.keeping.kept():
+                tasks.append(asyncio.create_task(self._watch(engine), name=f"watch {self.work.turn_id}"))
+                ending = await self._ending(engine)
+            else:
+                ending = None
         finally:
-            engine.cancel()
-            watch.cancel()
-            await asyncio.gather(engine, watch, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         if ending is None:
             await self.teller.stop(0)
             return Ran()
@@ -253,6 +259,8 @@ class _Host:
             )
         else:
             return True
+        if self.keeping is not None and not await self.keeping.kept():
+            return False
         return await performed_patiently(self.work.tenant_id, keep)
 
     def _note(self, event: TurnEvent) -> None:

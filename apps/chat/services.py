@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from uuid import UUID
 
 from django.utils import timezone
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from apps.sessions.models import ModelProfile, Session
 
 MOST_WAITING = 20
+
+# Begins a turn whose rows are on their way.
+Ahead: TypeAlias = Callable[[Work], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +72,12 @@ def turn_submit(
     idempotency: Idempotency | None = None,
     host: str | None = None,
     request: Request | None = None,
+    ahead: Ahead | None = None,
 ) -> Script[Submitted]:
     """Keep the message and a turn, in ``session_id`` or a new session.
 
     ``request``: how it is to be answered, and all that ``text`` stands for; its length was looked at before.
+    ``ahead``: called where nothing is left but to keep it.
 
     ``host`` takes it in the same transaction, if its time has come; without one it is queued. Raises
     ``IntegrityError`` where the same request is sent twice at once: asked again, this finds the other one.
@@ -97,11 +102,16 @@ def turn_submit(
     turn = _turn(actor, session, message.id, idempotency, None if waits else host, request)
     batch = [kept, inserted(message), inserted(turn)]
     submitted = Submitted(turn, starts=not waits, stopped=stopped)
-    return (yield from _kept(actor, batch, submitted, taken, [("user", text)], parent))
+    return (yield from _kept(actor, batch, submitted, taken, [("user", text)], parent, ahead))
 
 
 def turn_retry(
-    *, actor: Actor, turn_id: UUID, idempotency: Idempotency | None = None, host: str | None = None
+    *,
+    actor: Actor,
+    turn_id: UUID,
+    idempotency: Idempotency | None = None,
+    host: str | None = None,
+    ahead: Ahead | None = None,
 ) -> Script[Submitted]:
     """A new turn on the same message: another try after a failure, or another answer beside the first."""
     if existing := (yield from made_before(actor, idempotency)):
@@ -115,7 +125,7 @@ def turn_retry(
     turn = _turn(actor, session, earlier.input_message_id, idempotency, host, request_of(earlier.request))
     batch = [sessions.session_changed(session), inserted(turn)]
     submitted = Submitted(turn, starts=True)
-    return (yield from _kept(actor, batch, submitted, taken, [], earlier.input_message_id))
+    return (yield from _kept(actor, batch, submitted, taken, [], earlier.input_message_id, ahead))
 
 
 def made_before(actor: Actor, idempotency: Idempotency | None) -> Script[Turn | None]:
@@ -248,6 +258,7 @@ def _kept(
     taken: _Taken,
     said: list[tuple[str, str]],
     before: UUID | None,
+    ahead: Ahead | None,
 ) -> Script[Submitted]:
     """Keep the new rows, and read what the turn's host is told: what ends with ``before``, then ``said``."""
     turn, session = submitted.turn, taken.session
@@ -270,8 +281,6 @@ def _kept(
         asked=said,
         request=request,
     )
-    if request is None:
-        yield Last([together(*batch)])
     work = Work(
         turn_id=turn.id,
         tenant_id=turn.tenant_id,
@@ -287,6 +296,10 @@ def _kept(
         request=request,
         budgeted=bool(taken.budgets),
     )
+    if request is None:
+        if ahead is not None and not work.budgeted:  # a budget is asked with the turn's row
+            ahead(work)
+        yield Last([together(*batch)])
     return dataclasses.replace(submitted, work=work)
 
 

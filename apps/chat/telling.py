@@ -13,6 +13,7 @@ from somaagent.agent.events import TurnEvent
 from somaagent.tenancy.patience import patiently
 
 from . import stream
+from .keeping import Keeping
 from .taps import Record
 
 
@@ -20,11 +21,13 @@ class Teller:
     """Numbers a turn's events and appends them to its stream, while its host goes on.
 
     What comes while some are on their way is appended with the next. ``sequence`` is the number of the last.
+    With ``keeping`` nothing is said of a turn that is not kept.
     """
 
-    def __init__(self, turn_id: UUID) -> None:
+    def __init__(self, turn_id: UUID, keeping: Keeping | None = None) -> None:
         self.sequence = 0
         self._turn_id = turn_id
+        self._keeping = keeping
         self._unsaid: list[Record] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -52,6 +55,8 @@ class Teller:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _say(self) -> None:
+        if self._keeping is not None and not await self._keeping.kept():
+            return
         while self._unsaid:
             records, self._unsaid = self._unsaid, []
             await patiently(valkey.ERRORS, functools.partial(stream.append, self._turn_id, *records))

@@ -19,11 +19,13 @@ from somaagent.tenancy.scope import in_database, in_tenant
 from somaagent.tenancy.scripts import Script, perform
 
 from . import handover, host, selectors, services, standing, stream
+from .keeping import Keeping
 from .models import OPEN_STATES, OnBusy, Turn, TurnState
 from .owner import owner
-from .services import Place, Submitted
+from .services import Ahead, Place, Submitted
 from .taps import Record
 from .webhooks import services as webhooks
+from .work import Work
 
 TRIMMED = "history.trimmed"
 
@@ -54,7 +56,7 @@ async def submit(
         idempotency=idempotency,
         host=None if background else owner(),
     )
-    return await begin(actor=actor, script=submit_it)
+    return await begin(actor=actor, script=lambda ahead: submit_it(ahead=ahead))
 
 
 async def retry(*, actor: Actor, turn_id: UUID, idempotency: Idempotency | None = None) -> Turn:
@@ -62,25 +64,43 @@ async def retry(*, actor: Actor, turn_id: UUID, idempotency: Idempotency | None 
     retry_it = functools.partial(
         services.turn_retry, actor=actor, turn_id=turn_id, idempotency=idempotency, host=owner()
     )
-    return await begin(actor=actor, script=retry_it)
+    return await begin(actor=actor, script=lambda ahead: retry_it(ahead=ahead))
 
 
-async def begin(*, actor: Actor, script: Callable[[], Script[Submitted]]) -> Turn:
+async def begin(*, actor: Actor, script: Callable[[Ahead], Script[Submitted]]) -> Turn:
     """What a script of ``services`` submits, and begun where its time has come; where the same request came
     twice at once, the turn of the first.
     """
     try:
-        submitted = await perform(actor.tenant_id, script(), proof=actor.proof)
+        submitted, begun = await _submitted(actor, script)
     except IntegrityError:
-        submitted = await perform(actor.tenant_id, script(), proof=actor.proof)
+        submitted, begun = await _submitted(actor, script)
     turn = submitted.turn
-    if submitted.work is not None:
+    if submitted.work is not None and not begun:
         host.start_work(submitted.work)
-    elif submitted.starts:
+    elif submitted.starts and submitted.work is None:
         await in_database(handover.to_workers, turn.id, turn.tenant_id)
     for stopped in submitted.stopped:
         await tell_stopped(stopped)
     return await _with_answer(turn)
+
+
+async def _submitted(actor: Actor, script: Callable[[Ahead], Script[Submitted]]) -> tuple[Submitted, bool]:
+    """What the script submits, and whether it is begun."""
+    begun: list[Keeping] = []
+
+    def ahead(work: Work) -> None:
+        begun.append(Keeping())
+        host.start_work(work, begun[0])
+
+    kept = False
+    try:
+        submitted = await perform(actor.tenant_id, script(ahead), proof=actor.proof)
+        kept = True
+    finally:
+        for keeping in begun:
+            keeping.settle(kept=kept)
+    return submitted, bool(begun)
 
 
 async def _with_answer(turn: Turn) -> Turn:

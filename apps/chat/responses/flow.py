@@ -34,7 +34,7 @@ async def create(*, actor: Actor, asked: Asked, idempotency: Idempotency | None)
     script = functools.partial(
         services.response_submit, actor=actor, asked=asked, idempotency=idempotency, host=owner()
     )
-    return await turns.begin(actor=actor, script=script)
+    return await turns.begin(actor=actor, script=lambda _: script())
 
 
 async def read(*, actor: Actor, turn_id: UUID) -> dict[str, Any]:

@@ -148,7 +148,7 @@ def saved(operator: Client, acme: Organisation, tools: str) -> tuple[str, list[s
     """The form that came back, or nothing where it was taken, and what the operator was told."""
     facts: dict[str, Any] = {
         "name": "Assistant", "slug": "assistant", "instructions": "Answer.",
-        "model_profile": str(acme.agent.model_profile_id), "tools": tools,
+        "model_profile": str(acme.agent.model_profile_id), "tools": tools, "is_default": "on",
     }  # fmt: skip
     answer = operator.post(form_of(acme), facts)
     told = [str(each) for each in get_messages(answer.wsgi_request)]
