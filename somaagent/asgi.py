@@ -19,7 +19,7 @@ import somaagent.celery  # noqa: F401 the tasks that are sent from here need its
 from apps.chat import host
 from apps.tools.mcp import sessions
 from somaagent import loops
-from somaagent.observability import logging, tracing
+from somaagent.observability import logging, server_spans, tracing
 from somaagent.routing import websocket
 from somaagent.tenancy import pool
 from somaagent.web import spans
@@ -38,7 +38,7 @@ async def _drain() -> None:
 application = ProtocolTypeRouter(
     {
         "http": Gateway(),
-        "websocket": tracing.Traced(websocket),
+        "websocket": server_spans.Traced(websocket),
         "lifespan": Lifespan(at_stop=[_drain, sessions.close, loops.close, pool.close]),
     }
 )

@@ -6,6 +6,7 @@ it again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from somaagent.agent.messages import Usage
 from somaagent.agent.step_events import StepCompleted
 from somaagent.tenancy.budgets import statements as budgets
 from somaagent.tenancy.fields import uuid7
-from somaagent.tenancy.scripts import Last, Script, performed, together
+from somaagent.tenancy.scripts import Last, Missed, Row, Script, needed, performed, together
 from somaagent.tenancy.statements import membership, role_of
 
 from . import calls, history, statements
@@ -80,6 +81,7 @@ def turn_claim(*, tenant_id: UUID, turn_id: UUID, owner: str) -> Script[Work | N
         owner=owner,
         attempt=attempt,
         submitted_at=submitted_at,
+        question=input_id,
         conversation=conversation,
         user=UserOfTurn(user_id, role_of(members), key_id),
         agent_id=agent.id,
@@ -176,48 +178,56 @@ def turn_finish(*, work: Work, outcome: Outcome) -> Script[Finished]:
     # What its caller is asked to do stands beside an answer's text, or in its place.
     handed_back = outcome.step is not None and bool(outcome.step.message.tool_calls)
     answer = uuid7() if outcome.text or handed_back else None
-    # First the session, then its turns, as everybody who needs both.
-    _, ended, not_taken = yield [
-        sessions.session_held(work.session_id),
-        statements.end(turn_id=work.turn_id, owner=work.owner, facts=_facts(outcome, answer)),
-        statements.not_taken(work.session_id),
-    ]
-    following = next((turn_id for turn_id, state, _ in not_taken if state == TurnState.QUEUED), None)
-    if not ended:
-        return (yield from _finished_before(work, following))
     batch = [statements.keep(_step(work, outcome.step))] if outcome.step else []
     batch += [budgets.freed(work.turn_id)] if work.budgeted else []
     if answer is not None:
         batch += sessions.answered(
             tenant_id=work.tenant_id,
             session_id=work.session_id,
-            asked=ended[0][0],
+            asked=work.question,
             answer=answer,
             text=outcome.text,
             complete=outcome.state == TurnState.COMPLETED,
-            waiting=[message_id for _, _, message_id in not_taken],
+            waiting=statements.questions_not_taken(work.session_id),
         )
-    if work.tools and outcome.state != TurnState.COMPLETED:
-        yield from calls_end([work.turn_id])
-    ended_too = turns_ended([work.turn_id])
-    *_, made = yield Last(with_charges(work, outcome.spent(), *batch, *ended_too))
+    # First the session, then its turns, as everybody who needs both.
+    first = [
+        sessions.session_held(work.session_id),
+        needed(statements.end(turn_id=work.turn_id, owner=work.owner, facts=_facts(outcome, answer))),
+        statements.not_taken(work.session_id),
+    ]
+    writes = with_charges(work, outcome.spent(), *batch, *turns_ended([work.turn_id]))
+    try:
+        if work.tools and outcome.state != TurnState.COMPLETED:
+            _, _, not_taken = yield first
+            yield from calls_end([work.turn_id])
+            *_, made = yield Last(writes)
+        else:
+            _, _, not_taken, *_, made = yield Last([*first, *writes])
+    except Missed:
+        return (yield from _finished_before(work))
     return Finished(
         there=True,
         mine=True,
         message_id=answer,
-        following=following,
+        following=_following(not_taken),
         deliveries=tuple(delivery_id for delivery_id, _ in made),
     )
 
 
-def _finished_before(work: Work, following: UUID | None) -> Script[Finished]:
-    (rows,) = yield [statements.ended(work.turn_id)]
+def _finished_before(work: Work) -> Script[Finished]:
+    rows, not_taken = yield [statements.ended(work.turn_id), statements.not_taken(work.session_id)]
     if not rows:
         return Finished(there=False, mine=False)
     owner, attempt, answer = rows[0]
     if (owner, attempt) != (work.owner, work.attempt):
         return Finished(there=True, mine=False, message_id=answer)
-    return Finished(there=True, mine=True, message_id=answer, following=following)
+    return Finished(there=True, mine=True, message_id=answer, following=_following(not_taken))
+
+
+def _following(not_taken: Sequence[Row]) -> UUID | None:
+    """Of the turns that no host took the first that waits."""
+    return next((turn_id for turn_id, state in not_taken if state == TurnState.QUEUED), None)
 
 
 def _facts(outcome: Outcome, answer: UUID | None) -> dict[str, object]:

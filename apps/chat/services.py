@@ -288,6 +288,7 @@ def _kept(
         owner=turn.lease_owner,
         attempt=turn.attempt,
         submitted_at=turn.created_at,
+        question=question,
         conversation=conversation,
         user=UserOfTurn(actor.user_id, actor.role, actor.key_id),
         agent_id=session.agent.id,

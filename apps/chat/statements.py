@@ -223,11 +223,14 @@ def end(*, turn_id: UUID, owner: str, facts: dict[str, Any]) -> Statement:
 
 
 def not_taken(session_id: UUID) -> Statement:
-    """Turns of the session that no host ever took, oldest first: id, state, input message."""
-    sql = """
-        SELECT id, state, input_message_id FROM chat_turn
-        WHERE session_id = %(session)s AND started_at IS NULL ORDER BY id
-    """
+    """Turns of the session that no host ever took, oldest first: id, state."""
+    sql = "SELECT id, state FROM chat_turn WHERE session_id = %(session)s AND started_at IS NULL ORDER BY id"
+    return Statement(sql, {"session": session_id})
+
+
+def questions_not_taken(session_id: UUID) -> Statement:
+    """The messages that those turns answer."""
+    sql = "SELECT input_message_id FROM chat_turn WHERE session_id = %(session)s AND started_at IS NULL"
     return Statement(sql, {"session": session_id})
 
 

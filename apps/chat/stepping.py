@@ -14,7 +14,7 @@ from somaagent.agent.ports import Outcome, ToolResult
 from somaagent.agent.step_events import StepAnswered, ToolFinished
 from somaagent.tenancy.budgets import statements as budgets
 from somaagent.tenancy.ledger.statements import recorded
-from somaagent.tenancy.scripts import Last, Script, Statement, together
+from somaagent.tenancy.scripts import Last, Missed, Script, Statement, needed, together
 
 from . import calls, statements
 from .models import Call, TurnState
@@ -26,10 +26,12 @@ def while_held(work: Work, *writes: Statement, spent: Sequence[Spent] = ()) -> S
     """Write, and charge what was spent, while the turn is this host's. False, and nothing is written, when it
     is no longer.
     """
-    (rows,) = yield [statements.hold(turn_id=work.turn_id, owner=work.owner)]
-    if rows:
-        yield Last(with_charges(work, spent, *writes))
-    return bool(rows)
+    held = needed(statements.hold(turn_id=work.turn_id, owner=work.owner))
+    try:
+        yield Last([held, *with_charges(work, spent, *writes)])
+    except Missed:
+        return False
+    return True
 
 
 def with_charges(work: Work, spent: Sequence[Spent], *writes: Statement) -> list[Statement]:

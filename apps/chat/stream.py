@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from uuid import UUID
 
 import orjson
@@ -99,43 +99,36 @@ async def follow(turn_id: UUID, after: int) -> AsyncGenerator[Record | None, Non
     """Events behind the cursor as they come, until the final one; None at least each 15 s without any."""
     own = _taps.get(turn_id)
     while True:
-        source = _read_with_others(turn_id, after) if own is None else _from(own, turn_id, after)
-        async with aclosing(source) as records:
-            async for record in records:
-                yield record
-                after = record.sequence if record else after
-                if record and record.final:
-                    return
+        async with _reading(turn_id, after) if own is None else nullcontext(own) as tap:
+            while (come := await _behind(tap, turn_id, after)) is not None:
+                for record in come or (None,):
+                    yield record
+                    after = record.sequence if record else after
+                    if record and record.final:
+                        return
+            if tap.error is not None:
+                raise tap.error
         if own is None:
             return
         own = None
 
 
-async def _read_with_others(turn_id: UUID, after: int) -> AsyncGenerator[Record | None, None]:
-    """From Valkey: what was there before, then what one reader reads for all who follow the turn here."""
-    async with _reading(turn_id, after) as tap, aclosing(_from(tap, turn_id, after)) as records:
-        async for record in records:
-            yield record
-        if tap.error is not None:
-            raise tap.error
+async def _behind(tap: Tap, turn_id: UUID, after: int) -> list[Record] | None:
+    """What a tap has behind the cursor, or Valkey where it has it no longer, as soon as there is something.
 
-
-async def _from(tap: Tap, turn_id: UUID, after: int) -> AsyncGenerator[Record | None, None]:
-    """What a tap has and gets until it is closed, and from Valkey what it never had or has no longer."""
+    Nothing at a heartbeat; None when no more will come.
+    """
     while True:
-        while after < tap.begins_after:
-            records = await read(turn_id, after)
-            for record in records:
-                yield record
-            after = records[-1].sequence if records else tap.begins_after
+        if after < tap.begins_after:
+            if records := await read(turn_id, after):
+                return records
+            after = tap.begins_after  # trimmed there, too
         if come := tap.behind(after):
-            for record in come:
-                yield record
-                after = record.sequence
-        elif tap.closed:
-            return
-        elif not await tap.news():
-            yield None
+            return come
+        if tap.closed:
+            return None
+        if not await tap.news():
+            return []
 
 
 class _Reading:

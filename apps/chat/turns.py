@@ -142,32 +142,26 @@ async def follow(*, actor: Actor, turn_id: UUID, after: int) -> AsyncGenerator[R
 
 async def follow_turn(*, actor: Actor, turn: Turn, after: int) -> AsyncGenerator[Record | None, None]:
     """``follow``, for a caller who has just read the turn. Raises ``CredentialEnded`` when theirs has."""
-    with standing.watched(actor, functools.partial(stream.nudge, turn.id)) as credential:
-        async with aclosing(_followed(actor, turn, after)) as records:
-            del turn  # thousands may follow, for hours
+    turn_id = turn.id
+    with standing.watched(actor, functools.partial(stream.nudge, turn_id)) as credential:
+        over = None if stream.is_tapped(turn_id) else await _over(turn, after)
+        del turn  # thousands may follow, for hours
+        if over is not None:
+            for left in over:
+                credential.check()
+                yield left
+            return
+        async with aclosing(stream.follow(turn_id, after)) as records:
             async for record in records:
                 credential.check()
+                if record is None and (ended := await _ended_unsaid(actor, turn_id)):
+                    for rebuilt in _rebuilt(ended, after):
+                        yield rebuilt
+                    return
+                if record is not None and record.sequence > after + 1:
+                    yield Record(record.sequence - 1, TRIMMED, orjson.dumps({"first": record.sequence}))
+                after = record.sequence if record else after
                 yield record
-
-
-async def _followed(actor: Actor, turn: Turn, after: int) -> AsyncGenerator[Record | None, None]:
-    over = None if stream.is_tapped(turn.id) else await _over(turn, after)
-    if over is not None:
-        for left in over:
-            yield left
-        return
-    turn_id = turn.id
-    del turn  # thousands may follow, for hours
-    async with aclosing(stream.follow(turn_id, after)) as records:
-        async for record in records:
-            if record is None and (ended := await _ended_unsaid(actor, turn_id)):
-                for rebuilt in _rebuilt(ended, after):
-                    yield rebuilt
-                return
-            if record is not None and record.sequence > after + 1:
-                yield Record(record.sequence - 1, TRIMMED, orjson.dumps({"first": record.sequence}))
-            after = record.sequence if record else after
-            yield record
 
 
 async def _over(turn: Turn, after: int) -> list[Record] | None:

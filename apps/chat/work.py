@@ -74,7 +74,8 @@ class UserOfTurn:
 class Work:
     """A claimed turn, with what its host needs to answer it: the steps that are done, oldest first.
 
-    ``agent`` is its agent's slug, ``tools`` what that may use. ``taken_up``: the step that another host
+    ``question``: the message that it answers. ``agent`` is its agent's slug, ``tools`` what that may use.
+    ``taken_up``: the step that another host
     began. ``request``: how its caller wants it answered, where they said.
     ``budgeted``: budgets apply to it.
     """
@@ -85,6 +86,7 @@ class Work:
     owner: str
     attempt: int
     submitted_at: datetime
+    question: UUID
     conversation: Conversation
     user: UserOfTurn
     agent_id: UUID

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -196,12 +196,12 @@ def answered(
     answer: UUID,
     text: str,
     complete: bool,
-    waiting: Collection[UUID],
+    waiting: Statement,
 ) -> list[Statement]:
     """Keeps the answer to the message ``asked``. The session is held.
 
-    ``waiting``: messages from the user that came meanwhile; those that follow ``asked`` follow the answer
-    from now on. Whoever looks at another branch by now stays there.
+    ``waiting`` selects messages from the user that came meanwhile; those that follow ``asked`` follow the
+    answer from now on. Whoever looks at another branch by now stays there.
     """
     message = Message(
         id=answer,
@@ -217,9 +217,8 @@ def answered(
         UPDATE agent_sessions_session SET active_message_id = %(answer)s
         WHERE id = %(session)s AND active_message_id = %(asked)s
     """
-    follow = """
+    follow = f"""
         UPDATE agent_sessions_message SET parent_id = %(answer)s
-        WHERE parent_id = %(asked)s AND id = ANY(%(waiting)s)
-    """
-    moved = [Statement(follow, places | {"waiting": list(waiting)})] if waiting else []
-    return [inserted(message), Statement(head, places), *moved]
+        WHERE parent_id = %(asked)s AND id IN ({waiting.sql})
+    """  # noqa: S608 a statement of ours
+    return [inserted(message), Statement(head, places), Statement(follow, {**places, **waiting.parameters})]

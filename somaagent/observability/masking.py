@@ -50,6 +50,8 @@ def masked(value: Any, depth: int = _DEPTH) -> Any:
 
 def masked_text(text: str) -> str:
     """The text with keys, tokens and passwords in it replaced."""
+    if text.isalnum():  # most values of a line are; what the expression finds holds a space or a sign
+        return text
     return _SECRET_TEXT.sub(_keep_label, text)
 
 

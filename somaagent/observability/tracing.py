@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
 
 import structlog
 from opentelemetry import propagate, trace
@@ -14,19 +12,13 @@ from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import SpanKind, Status
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+from .server_spans import Ids
 
 logger = structlog.get_logger(__name__)
 
-_SERVER_ERROR = 500
-UNTRACED = ("/healthz", "/readyz", "/metrics", "/static/")
 # All that leaves this process about a request, whoever made its span.
 _SERVER_FACTS = frozenset(
     {"http.request.method", "http.response.status_code", "http.route", "url.path", "url.scheme"}
@@ -46,7 +38,8 @@ def configure(service: str, endpoint: str | None) -> None:
         logger.warning(
             "tracing.off", reason=f"{OTEL_SDK_DISABLED} is true: no spans, and no trace_id in lines."
         )
-    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: f"somaagent-{service}"}))
+    resource = Resource.create({SERVICE_NAME: f"somaagent-{service}"})
+    provider = TracerProvider(resource=resource, id_generator=Ids())
     if endpoint:
         # fmt: off
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 heavy, for collectors
@@ -110,99 +103,3 @@ def _discreet(span: ReadableSpan) -> ReadableSpan:
         end_time=span.end_time,
         instrumentation_scope=span.instrumentation_scope,
     )
-
-
-def is_traced(path: str) -> bool:
-    """Whether requests of this path have spans: probes, which come each few seconds, and files have none."""
-    return not path.startswith(UNTRACED)
-
-
-def name_of(scope: Scope, route: str | None = None) -> str:
-    """A server span's name: the method and the route, without the ids in it, or else the path."""
-    return f"{_method(scope)} {scope['path'] if route is None else f'/{route}'}"
-
-
-def facts_of(scope: Scope, route: str | None = None) -> dict[str, str]:
-    """What a server span tells of its request: the path, never the query, the headers or the body."""
-    facts = {
-        "http.request.method": _method(scope),
-        "url.path": scope["path"],
-        "url.scheme": scope["scheme"],
-    }
-    return facts if route is None else facts | {"http.route": f"/{route}"}
-
-
-def context_headers(scope: Scope) -> dict[str, str]:
-    """The headers that name the caller's trace. One that is not text of ASCII names none."""
-    return {
-        name.decode("latin-1"): value.decode("latin-1")
-        for name, value in scope["headers"]
-        if name in {b"traceparent", b"tracestate"} and value.isascii()
-    }
-
-
-def note_status(span: Span, status: int) -> None:
-    """Tells the answer's status. Those from 500 on are errors of ours, those before are the caller's."""
-    span.set_attribute("http.response.status_code", status)
-    if status >= _SERVER_ERROR:
-        span.set_status(Status(StatusCode.ERROR))
-
-
-class ServerSpans:
-    """Opens the one span of a request or a WebSocket, as part of its caller's trace."""
-
-    def __init__(self) -> None:
-        self._tracer = trace.get_tracer("somaagent.web")
-
-    @contextmanager
-    def around(
-        self, scope: Scope, send: Send, *, route: str | None = None, since: int | None = None
-    ) -> Iterator[Send]:
-        """A span around what the block does; it notes the status of the answer that goes through the ``Send``
-        given here. ``since``: when the request came, in nanoseconds since 1970; now if not given.
-        """
-        if not is_traced(scope["path"]):
-            yield send
-            return
-        with self._tracer.start_as_current_span(
-            name_of(scope, route),
-            context=propagate.extract(context_headers(scope)),
-            kind=SpanKind.SERVER,
-            attributes=facts_of(scope, route),
-            start_time=since,
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
-
-            async def watched(message: Message) -> None:
-                if message["type"] == "http.response.start":
-                    note_status(span, message["status"])
-                await send(message)
-
-            try:
-                yield watched
-            except Exception:
-                span.set_status(Status(StatusCode.ERROR))
-                raise
-
-
-class Traced:
-    """An ASGI application inside one span for each request and each WebSocket, to the answer's end.
-
-    The gateway's HTTP opens its spans itself, by lane (``somaagent.web.lanes``).
-    """
-
-    def __init__(self, application: Application) -> None:
-        self._application = application
-        self._spans = ServerSpans()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in {"http", "websocket"}:
-            await self._application(scope, receive, send)
-            return
-        with self._spans.around(scope, send) as watched:
-            await self._application(scope, receive, watched)
-
-
-def _method(scope: Scope) -> str:
-    return str(scope.get("method", "WEBSOCKET"))

@@ -12,13 +12,13 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from uuid import UUID
 
 import psycopg
-from django.db import connections, models
+from django.db import DataError, connections, models, transaction
 from django.db.utils import DatabaseErrorWrapper
 from psycopg.types.json import Jsonb
 
@@ -39,6 +39,16 @@ class Statement:
 
     sql: str
     parameters: Mapping[str, Any]
+
+
+class Needed(Statement):
+    """One without which nothing of its batch is to happen: made by ``needed``."""
+
+
+class Missed(Exception):  # noqa: N818 - it says what happened
+    """Raised into a script whose batch had something ``needed`` that found no row. All of its transaction is
+    undone, and the next batch begins another.
+    """
 
 
 Row: TypeAlias = tuple[Any, ...]
@@ -84,29 +94,57 @@ async def perform(tenant_id: UUID, script: Script[T], *, proof: Proof | None = N
 
 
 async def _committed(database: Connection, tenant_id: UUID, script: Script[T], proof: Proof | None) -> T:
-    first = [_BEGIN, (_TENANT, {"tenant": str(tenant_id)}), *([proof.statement()] if proof else [])]
-    begun = over = False
+    open_one = _Transaction(database, tenant_id, proof)
     try:
         batch = next(script)
         while True:
-            if over:
-                raise RuntimeError("A script goes on behind its last batch.")
-            over = isinstance(batch, Last)
-            if over and proof and not begun:  # what it writes would be committed before anybody looked
-                proof.hold((await database.batch(first))[-1])
-                begun = True
-            before, after = [] if begun else first, [_COMMIT] if over else []
-            ours = [(one.sql, one.parameters) for one in batch]
-            rows = await database.batch([*before, *ours, *after])
-            if proof and before:
-                proof.hold(rows[len(before) - 1])
-            begun = True
-            batch = script.send(rows[len(before) : len(before) + len(ours)])
+            try:
+                rows = await open_one.rows(batch)
+            except Missed as missed:
+                batch = script.throw(missed)
+            else:
+                batch = script.send(rows)
     except StopIteration as end:
         outcome: T = end.value
-    if begun and not over:
-        await database.batch([_COMMIT])
+    await open_one.end()
     return outcome
+
+
+class _Transaction:
+    """A script's, which begins with its first batch and ends with its last."""
+
+    def __init__(self, database: Connection, tenant_id: UUID, proof: Proof | None) -> None:
+        self._database, self._proof = database, proof
+        self._first = [_BEGIN, (_TENANT, {"tenant": str(tenant_id)}), *([proof.statement()] if proof else [])]
+        self._begun = self._over = False
+
+    async def rows(self, batch: Sequence[Statement]) -> list[list[Row]]:
+        """Those of each statement. Raises ``Missed``, and begins anew with the next batch."""
+        if self._over:
+            raise RuntimeError("A script goes on behind its last batch.")
+        self._over = isinstance(batch, Last)
+        if self._over and self._proof and not self._begun:
+            # What it writes would be committed before anybody looked.
+            self._proof.hold((await self._database.batch(self._first))[-1])
+            self._begun = True
+        before, after = [] if self._begun else self._first, [_COMMIT] if self._over else []
+        ours = [(one.sql, one.parameters) for one in batch]
+        try:
+            rows = await self._database.batch([*before, *ours, *after])
+        except psycopg.errors.DivisionByZero as error:
+            if not _has_needed(batch):
+                raise
+            await self._database.rollback()
+            self._begun = self._over = False
+            raise Missed from error
+        if self._proof and before:
+            self._proof.hold(rows[len(before) - 1])
+        self._begun = True
+        return rows[len(before) : len(before) + len(ours)]
+
+    async def end(self) -> None:
+        if self._begun and not self._over:
+            await self._database.batch([_COMMIT])
 
 
 async def look(tenant_id: UUID, script: Script[T], *, proof: Proof | None = None) -> T:
@@ -137,7 +175,15 @@ def performed(script: Script[T]) -> T:
     try:
         batch = next(script)
         while True:
-            batch = script.send([_rows(one) for one in batch])
+            try:
+                with transaction.atomic() if _has_needed(batch) else nullcontext():
+                    rows = [_rows(one) for one in batch]
+            except DataError as error:
+                if not (_has_needed(batch) and isinstance(error.__cause__, psycopg.errors.DivisionByZero)):
+                    raise
+                batch = script.throw(Missed())
+            else:
+                batch = script.send(rows)
     except StopIteration as end:
         outcome: T = end.value
         return outcome
@@ -153,6 +199,23 @@ def rows_of(statement: Statement) -> Script[list[Row]]:
     """The script of one statement: its rows."""
     (rows,) = yield [statement]
     return rows
+
+
+def needed(statement: Statement) -> Needed:
+    """The same statement, with the same rows, which fails where it has none (see ``Missed``).
+
+    One message does then what would take two: first to look, then to write.
+    """
+    sql = f"""
+        WITH needed AS ({statement.sql})
+        SELECT needed.*, 1 / found.number FROM (SELECT count(*) AS number FROM needed) found
+        LEFT JOIN needed ON true
+    """  # noqa: S608 a statement of ours
+    return Needed(sql, statement.parameters)
+
+
+def _has_needed(batch: Sequence[Statement]) -> bool:
+    return any(isinstance(one, Needed) for one in batch)
 
 
 def inserted(row: models.Model, *, once: str = "") -> Statement:

@@ -34,10 +34,11 @@ from django.http import FileResponse, HttpResponseBase, StreamingHttpResponse
 from django.urls import Resolver404, ResolverMatch, get_resolver, set_script_prefix, set_urlconf
 from django.utils.log import log_response
 
-from somaagent.observability import tracing
+from somaagent.observability import server_spans
 
 from . import fallback, routes, spans, streams
 from .chain import LoopHandler
+from .leaving import WHEN_LEFT
 
 T = TypeVar("T")
 
@@ -92,7 +93,7 @@ class Gateway(LoopHandler):
         self._chain_in_threads = _Threads(type(self))
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sync-lane")
         self._in_threads = 0
-        self._spans = tracing.ServerSpans()
+        self._spans = server_spans.ServerSpans()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """No ``ThreadSensitiveContext``: it would start a thread for this request alone."""
@@ -125,7 +126,7 @@ class Gateway(LoopHandler):
                 await self._tell(signals.request_started, scope=scope)
                 answering = self._answered(self._in_loop, request, watched)
                 del request  # with all that hangs on it: the answer may be a stream of hours
-                await self._until_client_leaves(receive, answering)
+                await self._until_client_leaves(scope, receive, answering)
 
     # -- choosing --
 
@@ -180,12 +181,27 @@ class Gateway(LoopHandler):
         finally:
             await self._close(response)
 
-    async def _until_client_leaves(self, receive: Any, work: Any) -> None:
+    async def _until_client_leaves(self, scope: Any, receive: Any, work: Any) -> None:
         """Run to the end of ``work``; cancel it when its client has gone.
 
         A task of its own, so that what it sets in its context does not reach the connection's next request.
         """
         answering = asyncio.create_task(work)
+        if when_left := scope.get(WHEN_LEFT):
+            when_left(answering.cancel)
+            try:
+                await answering
+            except asyncio.CancelledError:
+                # Its client has gone, unless the server cancels the whole request.
+                if _is_cancelled():
+                    raise
+            finally:
+                when_left(None)
+            return
+        await self._listening(receive, answering)
+
+    async def _listening(self, receive: Any, answering: asyncio.Task[None]) -> None:
+        """The same, where the server says it to who listens."""
         listening: list[asyncio.Task[None]] = []
 
         def listen() -> None:
@@ -240,7 +256,7 @@ class Gateway(LoopHandler):
         close: Callable[[], Any] = functools.partial(self._run, response.close)
         if not response.is_async:
             close = streams.ThreadStream(response).close
-        await self._until_client_leaves(receive, self._streamed(response, close, send))
+        await self._until_client_leaves(request.scope, receive, self._streamed(response, close, send))
 
     async def _streamed(self, response: HttpResponseBase, close: Callable[[], Any], send: Any) -> None:
         try:

@@ -19,7 +19,7 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.django import DjangoInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
 
-from somaagent.observability import logging, tracing
+from somaagent.observability import logging, server_spans
 
 _PATH: str = DjangoInstrumentor._opentelemetry_middleware  # noqa: SLF001 there is no public name of it
 _MIDDLEWARE: type = import_string(_PATH)
@@ -43,7 +43,7 @@ def instrument() -> None:
     instrumentor.instrument(
         tracer_provider=trace.get_tracer_provider(),
         meter_provider=NoOpMeterProvider(),  # requests are counted by django-prometheus
-        excluded_urls=",".join(f"^[^/]+//[^/]+{re.escape(path)}" for path in tracing.UNTRACED),
+        excluded_urls=",".join(f"^[^/]+//[^/]+{re.escape(path)}" for path in server_spans.UNTRACED),
         request_hook=_begin,
         response_hook=_end,
         middleware_position=place,
@@ -89,12 +89,12 @@ def prepare(request: Any) -> None:
     Of the headers it would read all, and fail at some that are not text. ``request.match`` spares it looking
     for the view once more; ``request.since`` is when the request came.
     """
-    if not tracing.is_traced(request.path):
+    if not server_spans.is_traced(request.path):
         return
     whole = request.scope
     request.META[_SINCE] = request.since
     request.resolver_match = request.match
-    headers = tracing.context_headers(whole).items()
+    headers = server_spans.context_headers(whole).items()
     request.scope = {
         "type": "http",
         "method": whole["method"],
@@ -115,6 +115,6 @@ def _begin(span: trace.Span, request: Any) -> None:
 def _end(span: trace.Span, request: Any, response: HttpResponseBase) -> None:
     match = getattr(request, "match", None)
     route = None if match is None else match.route
-    span.update_name(tracing.name_of(request.scope, route))
-    span.set_attributes(tracing.facts_of(request.scope, route))
-    tracing.note_status(span, response.status_code)
+    span.update_name(server_spans.name_of(request.scope, route))
+    span.set_attributes(server_spans.facts_of(request.scope, route))
+    server_spans.note_status(span, response.status_code)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -69,8 +69,8 @@ def submitting(acme: Organisation, model: str, beside: ThreadPoolExecutor) -> Fu
 
 def told(turn: Turn | None = None) -> list[bytes]:
     """The streams of turns that have begun."""
-    keys: Callable[[str], list[bytes]] = valkey.blocking_client().keys
-    return keys(f"soma:turn:{turn.id if turn else '*'}:events")
+    found: Any = valkey.blocking_client().keys(f"soma:turn:{turn.id if turn else '*'}:events")
+    return list(found)
 
 
 def test_the_model_is_asked_meanwhile_and_its_answer_told_afterwards(acme, model, beside):

@@ -11,7 +11,7 @@ import asyncio
 import os
 from typing import Any
 
-from somaagent.observability import tracing
+from somaagent.observability import server_spans
 
 
 def tell(event: str) -> None:
@@ -73,4 +73,4 @@ async def _route(scope: Any, receive: Any, send: Any) -> None:
         await _count(receive, send)
 
 
-application = tracing.Traced(_route)
+application = server_spans.Traced(_route)

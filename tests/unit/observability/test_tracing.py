@@ -16,7 +16,7 @@ STORY = """
 import asyncio, sys
 import structlog
 from opentelemetry import trace
-from somaagent.observability import logging, tracing
+from somaagent.observability import logging, server_spans, tracing
 logging.configure("gateway", "INFO")
 tracing.configure("gateway", sys.argv[1] or None)
 tracing.configure("someone-else", None)
@@ -33,7 +33,7 @@ async def ask(path, headers=()):
     scope = {"type": "http", "method": "GET", "path": path, "scheme": "http",
              "query_string": b"token=hunter2hunter2", "headers": list(headers)}
     try:
-        await tracing.Traced(application)(scope, None, send)
+        await server_spans.Traced(application)(scope, None, send)
     except RuntimeError:
         pass
 
