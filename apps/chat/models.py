@@ -57,7 +57,10 @@ class Turn(TenantOwned, IdempotentCreate):
     tenant = models.ForeignKey(
         "tenancy.Tenant", on_delete=models.CASCADE, editable=False, related_name="+", db_index=False
     )
-    session = models.ForeignKey("agent_sessions.Session", on_delete=models.CASCADE, related_name="turns")
+    # Without an index of its own: ``turn_of_session`` begins with it.
+    session = models.ForeignKey(
+        "agent_sessions.Session", on_delete=models.CASCADE, related_name="turns", db_index=False
+    )
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     api_key_id = models.UUIDField(null=True, editable=False, help_text="The key that submitted it, if one.")
     input_message = models.ForeignKey("agent_sessions.Message", on_delete=models.CASCADE, related_name="+")
@@ -142,7 +145,8 @@ class Step(TenantOwned):
     ``data`` is the engine's ``step.completed`` in the form that ``version`` names.
     """
 
-    turn = models.ForeignKey(Turn, on_delete=models.CASCADE, related_name="steps")
+    # Without an index of its own: ``step_once`` begins with it.
+    turn = models.ForeignKey(Turn, on_delete=models.CASCADE, related_name="steps", db_index=False)
     number = models.PositiveSmallIntegerField()
     version = models.PositiveSmallIntegerField()
     data = models.JSONField()

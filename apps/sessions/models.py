@@ -422,7 +422,8 @@ class Message(TenantOwned):
     read: an agent goes on from there.
     """
 
-    session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="messages")
+    # Without an index of its own: ``message_of_session`` begins with it.
+    session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="messages", db_index=False)
     parent = models.ForeignKey(
         "self", on_delete=models.DO_NOTHING, null=True, blank=True, related_name="replies"
     )

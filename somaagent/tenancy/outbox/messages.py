@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC
-from typing import Protocol
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+from uuid import UUID
 
 import orjson
+from django.db.models import TextField
+from django.db.models.functions import Cast
 
 from somaagent.errors import Kind, SomaError
 
 from .faults import Fault
-from .models import OutboxEvent
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+    from .models import OutboxEvent
 
 SOURCE = "urn:somaagent"
 
@@ -43,7 +50,29 @@ class Sink(Protocol):
         ...
 
 
-def message_of(event: OutboxEvent) -> Message:
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One of the outbox, about to be published. ``data`` is JSON text, which nobody here has to read."""
+
+    id: UUID
+    tenant_id: UUID
+    created_at: datetime
+    type: str
+    subject: str
+    data: str
+    position: int
+
+
+def events_of(rows: QuerySet[OutboxEvent], *, after: int | None = None) -> list[Event]:
+    """Those of the rows, in their order: in their own positions, or in those behind ``after``."""
+    told = rows.annotate(text=Cast("data", TextField()))
+    found = told.values_list("id", "tenant_id", "created_at", "type", "subject", "text", "position")
+    if after is None:
+        return [Event(*row) for row in found]
+    return [Event(*row[:-1], position) for position, row in enumerate(found, after + 1)]
+
+
+def message_of(event: Event) -> Message:
     tenant = str(event.tenant_id)
     told = {
         "specversion": "1.0",
@@ -55,6 +84,6 @@ def message_of(event: OutboxEvent) -> Message:
         "datacontenttype": "application/json",
         "partitionkey": tenant,
         "sequence": str(event.position),
-        "data": event.data,
+        "data": orjson.Fragment(event.data),
     }
     return Message(tenant, orjson.dumps(told))

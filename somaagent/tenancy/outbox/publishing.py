@@ -20,7 +20,7 @@ from somaagent.observability import metrics
 from somaagent.tenancy.scope import tenant_scope
 
 from .kafka import KafkaSink
-from .messages import Sink, SinkAwayError, message_of
+from .messages import Event, Sink, SinkAwayError, events_of, message_of
 from .models import OutboxEvent, OutboxLane
 from .streams import StreamSink
 
@@ -82,19 +82,16 @@ def _choose(lane: OutboxLane) -> None:
         lane.save(update_fields=["next_events"])
 
 
-def _next(lane: OutboxLane) -> list[OutboxEvent]:
+def _next(lane: OutboxLane) -> list[Event]:
     """What is published again, in its old positions; else what is next, in those that it gets."""
     waiting = OutboxEvent.objects.filter(published_at=None)
-    if again := list(waiting.filter(position__isnull=False).order_by("position")[:BATCH]):
+    if again := events_of(waiting.filter(position__isnull=False).order_by("position")[:BATCH]):
         return again
-    found = waiting.in_bulk(lane.next_events)
-    events = [found[event_id] for event_id in lane.next_events if event_id in found]
-    for position, event in enumerate(events, lane.position + 1):
-        event.position = position
-    return events
+    # Chosen by their places, and so in the order of them.
+    return events_of(waiting.filter(id__in=lane.next_events).order_by("place"), after=lane.position)
 
 
-def _mark(lane: OutboxLane, events: Sequence[OutboxEvent]) -> None:
+def _mark(lane: OutboxLane, events: Sequence[Event]) -> None:
     """These are published: once and for all, unless somebody wants them again."""
     if not events:
         return
@@ -103,7 +100,7 @@ def _mark(lane: OutboxLane, events: Sequence[OutboxEvent]) -> None:
         cursor.execute(_MARK, {"ids": ids, "positions": positions})
     sent = set(ids)
     lane.next_events = [event_id for event_id in lane.next_events if event_id not in sent]
-    lane.position = max(lane.position, *(event.position or 0 for event in events))
+    lane.position = max(lane.position, *positions)
     lane.save(update_fields=["position", "next_events"])
 
 

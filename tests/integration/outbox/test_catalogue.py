@@ -23,7 +23,7 @@ from somaagent.agent.ports import ModelSettings, Outcome
 from somaagent.background import run_coroutine
 from somaagent.tenancy.ledger.models import Source
 from somaagent.tenancy.outbox.catalogue import CATALOGUE, ToolCalled, TurnFinished, UsageRecorded
-from somaagent.tenancy.outbox.messages import message_of
+from somaagent.tenancy.outbox.messages import events_of, message_of
 from somaagent.tenancy.outbox.models import OutboxEvent
 from somaagent.tenancy.scope import tenant_scope
 from tests.factories import Organisation, key_of, keyed, organisation, submitted
@@ -100,9 +100,12 @@ def test_every_event_is_as_the_catalogue_says(acme):
     found = events(acme)
     assert {event.type for event in found} == set(CATALOGUE)
     validator = jsonschema_rs.validator_for(json.loads((DOCS / "events.schema.json").read_text()))
-    for position, event in enumerate(found, 1):
-        event.position = position
+    with tenant_scope(acme.tenant.id):
+        published = events_of(OutboxEvent.objects.filter(id__in=[event.id for event in found]), after=0)
+    assert len(published) == len(found)
+    for event in published:
         validator.validate(json.loads(message_of(event).value))
+    for event in found:
         CATALOGUE[event.type].model_validate(event.data, extra="forbid")
     used = of_type(acme, "usage.recorded")
     assert [one["step"] for one in used if one["run_id"] == str(answered.id)] == [1, 2]
