@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
+from unfold.widgets import UnfoldAdminSelectWidget
 
 from apps.sessions import selectors as sessions
 from somaagent.tenancy.admin_forms import TenantOwnedForm
@@ -16,7 +17,7 @@ from somaagent.tenancy.models import ApiKey, Membership
 class BudgetForm(TenantOwnedForm):
     """A new budget. ``whom`` says what it covers: the tenant, or one of its users, keys or agents."""
 
-    whom = forms.ChoiceField(label="Covers", widget=forms.Select)
+    whom = forms.ChoiceField(label="Covers", widget=UnfoldAdminSelectWidget)
 
     class Meta:
         model = Budget

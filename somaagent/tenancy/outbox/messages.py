@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 import orjson
-from django.db.models import TextField
+from django.db.models import F, TextField
 from django.db.models.functions import Cast
 
 from somaagent.errors import Kind, SomaError
@@ -64,9 +64,9 @@ class Event:
 
 
 def events_of(rows: QuerySet[OutboxEvent], *, after: int | None = None) -> list[Event]:
-    """Those of the rows, in their order: in their own positions, or in those behind ``after``."""
-    told = rows.annotate(text=Cast("data", TextField()))
-    found = told.values_list("id", "tenant_id", "created_at", "type", "subject", "text", "position")
+    """Those of the rows, in their order: in the positions that they have, or in those behind ``after``."""
+    told = rows.annotate(text=Cast("data", TextField()), has=F("position"))
+    found = told.values_list("id", "tenant_id", "created_at", "type", "subject", "text", "has")
     if after is None:
         return [Event(*row) for row in found]
     return [Event(*row[:-1], position) for position, row in enumerate(found, after + 1)]

@@ -103,8 +103,8 @@ def test_every_event_is_as_the_catalogue_says(acme):
     with tenant_scope(acme.tenant.id):
         published = events_of(OutboxEvent.objects.filter(id__in=[event.id for event in found]), after=0)
     assert len(published) == len(found)
-    for event in published:
-        validator.validate(json.loads(message_of(event).value))
+    for message in map(message_of, published):
+        validator.validate(json.loads(message.value))
     for event in found:
         CATALOGUE[event.type].model_validate(event.data, extra="forbid")
     used = of_type(acme, "usage.recorded")
