@@ -17,7 +17,8 @@ from somaagent.web.request import actor_of
 from somaagent.web.routes import holding_proofs
 
 from . import selectors, sse, turns
-from .schemas import TurnIn, TurnOut, told
+from .models import OnBusy
+from .schemas import RetryIn, TurnIn, TurnOut, told
 from .selectors import TurnRow
 
 router = Router(tags=["turns"])
@@ -97,10 +98,17 @@ async def cancel_turn(request: HttpRequest, turn_id: UUID) -> Any:
 @router.post(
     "/{uuid:turn_id}/retry", response={201: TurnOut, 402: Problem, 409: Problem, 503: Problem, **PROBLEMS}
 )
-async def retry_turn(request: HttpRequest, turn_id: UUID, idempotency_key: IdempotencyKey = None) -> Any:
+async def retry_turn(
+    request: HttpRequest, turn_id: UUID, body: RetryIn | None = None, idempotency_key: IdempotencyKey = None
+) -> Any:
     """Answer the same message again: another try after a failure, or another answer beside the first."""
-    idempotency = idempotency_of_text(idempotency_key, f"retry {turn_id}")
-    turn = await turns.retry(actor=actor_of(request), turn_id=turn_id, idempotency=idempotency)
+    on_busy = body.on_busy if body else OnBusy.REJECT
+    # Without a word of it where none was said, so that what was sent to an older server is known again.
+    how = "" if on_busy == OnBusy.REJECT else f" {on_busy}"
+    idempotency = idempotency_of_text(idempotency_key, f"retry {turn_id}{how}")
+    turn = await turns.retry(
+        actor=actor_of(request), turn_id=turn_id, on_busy=on_busy, idempotency=idempotency
+    )
     return answer(told(TurnRow.of(turn)), 201)
 
 

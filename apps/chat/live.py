@@ -2,7 +2,8 @@
 
 ``render``  {"start", "html"}: the answer's blocks from number ``start`` on; sent at a pace that the eye needs
 ``think``   {"anew", "text"}: the next piece of what the model thinks before it answers, as plain text; the
-            first where ``anew`` is true. It is not part of the answer, and nobody keeps it for the page
+            first where ``anew`` is true. It is not part of the answer; a page that is loaded later has it
+            once its step is done
 ``calls``   {"html"}: the calls of tools that are new or went on, each an element; sent again after a silence
             where somebody has answered meanwhile
 ``done``    {"html"}: the whole answer with its state, as the page shows it; the last event

@@ -17,6 +17,11 @@ from .models import OnBusy
 from .selectors import TurnRow
 from .services import Place
 
+Busy = Annotated[
+    OnBusy,
+    Field(description="While a turn runs in the session: refuse (409), wait for it, or stop it."),
+]
+
 
 class TurnIn(Body):
     input: Annotated[Text, Field(min_length=1, description="What the user says.")]
@@ -30,15 +35,16 @@ class TurnIn(Body):
         UUID | None,
         Field(description="A message of the user that the input replaces, on a branch beside it."),
     ] = None
-    on_busy: Annotated[
-        OnBusy,
-        Field(description="While a turn runs in the session: refuse (409), wait for it, or stop it."),
-    ] = OnBusy.REJECT
+    on_busy: Busy = OnBusy.REJECT
     stream: Annotated[StrictBool, Field(description="True: answer with the turn's events.")] = False
     background: Annotated[StrictBool, Field(description="True: a worker answers; nobody waits.")] = False
 
     def place(self) -> Place:
         return Place(self.after, self.replaces)
+
+
+class RetryIn(Body):
+    on_busy: Busy = OnBusy.REJECT
 
 
 class UsageOut(Schema):

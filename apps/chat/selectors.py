@@ -17,7 +17,7 @@ from somaagent.tenancy.models import Role
 from somaagent.tenancy.scripts import Script, Statement, rows_of
 from somaagent.web.pagination import PageQuery, Part, page_script
 
-from .models import HOSTED_STATES, OPEN_STATES, Call, CallState, Turn, TurnState
+from .models import HOSTED_STATES, OPEN_STATES, Call, CallState, Step, Turn, TurnState
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -110,6 +110,15 @@ def calls_of(*, turn_ids: Iterable[UUID], most: int) -> QuerySet[Call]:
     """
     calls = Call.objects.filter(turn_id__in=list(turn_ids)).defer("result").order_by("id")
     return calls.annotate(shown_result=Left("result", most), result_length=Length("result"))
+
+
+def thoughts_of(*, turn_ids: Iterable[UUID]) -> dict[UUID, str]:
+    """What the models of turns thought in the steps that are done, as far as they said it."""
+    steps = Step.objects.filter(turn_id__in=list(turn_ids), data__message__has_key="reasoning")
+    found: dict[UUID, list[str]] = {}
+    for turn_id, pieces in steps.order_by("number").values_list("turn_id", "data__message__reasoning"):
+        found.setdefault(turn_id, []).extend(piece["text"] for piece in pieces if piece["text"])
+    return {turn_id: "\n\n".join(texts) for turn_id, texts in found.items()}
 
 
 def sessions_asking(*, session_ids: Iterable[UUID]) -> set[UUID]:

@@ -109,6 +109,7 @@ def turn_retry(
     *,
     actor: Actor,
     turn_id: UUID,
+    on_busy: OnBusy = OnBusy.REJECT,
     idempotency: Idempotency | None = None,
     host: str | None = None,
     ahead: Ahead | None = None,
@@ -118,13 +119,14 @@ def turn_retry(
         return Submitted(existing)
     earlier = yield from _turn_of(actor, turn_id)
     taken = yield from _taken_session(actor, earlier.session_id)
-    yield from _make_room(taken, OnBusy.REJECT)
+    stopped, waits = yield from _make_room(taken, on_busy)
     session = taken.session
     session_services.refuse_archived(session)
     session.active_message_id = earlier.input_message_id
-    turn = _turn(actor, session, earlier.input_message_id, idempotency, host, request_of(earlier.request))
+    request = request_of(earlier.request)
+    turn = _turn(actor, session, earlier.input_message_id, idempotency, None if waits else host, request)
     batch = [sessions.session_changed(session), inserted(turn)]
-    submitted = Submitted(turn, starts=True)
+    submitted = Submitted(turn, starts=not waits, stopped=stopped)
     return (yield from _kept(actor, batch, submitted, taken, [], earlier.input_message_id, ahead))
 
 

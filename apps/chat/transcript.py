@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 from uuid import UUID
 
 from django.db.models import Q
@@ -53,7 +53,8 @@ class Said:
 class Answer:
     """What became of it. ``last``: nothing follows on its branch, so that it can be answered again.
 
-    ``waits``: it is not begun before another answer of the session has ended.
+    ``waits``: it is not begun before another answer of the session has ended. ``thoughts``: what the model
+    thought before it, once that is over.
     """
 
     turn_id: UUID | None
@@ -66,6 +67,7 @@ class Answer:
     fork: Fork | None = None
     waits: bool = False
     calls: tuple[ShownCall, ...] = ()
+    thoughts: str = ""
     kind: Literal["answer"] = "answer"
 
     @property
@@ -121,7 +123,7 @@ def transcript(*, actor: Actor, session_id: UUID, cursor: UUID | None = None) ->
     messages = branch.items[::-1]
     turns = _turns_of(actor, messages)
     shown = _Shown(messages, turns, opened, ends=cursor is None)
-    return Transcript(session, _with_calls(actor, shown.entries()), branch.next)
+    return Transcript(session, _with_work(actor, shown.entries()), branch.next)
 
 
 def answer(*, actor: Actor, turn_id: UUID) -> Answer:
@@ -131,7 +133,8 @@ def answer(*, actor: Actor, turn_id: UUID) -> Answer:
     found = sessions.replies(session_id=session.id, message_id=turn.input_message_id)
     end = turn.output_message_id or turn.input_message_id
     shown = _answer(turn, last=session.active_message_id == end, alternatives=found)
-    return replace(shown, calls=calls(actor=actor, turn_id=turn_id))
+    (entry,) = _with_work(actor, [shown])
+    return cast("Answer", entry)
 
 
 def calls(*, actor: Actor, turn_id: UUID) -> tuple[ShownCall, ...]:
@@ -139,11 +142,14 @@ def calls(*, actor: Actor, turn_id: UUID) -> tuple[ShownCall, ...]:
     return calls_of_turns(turn_ids=[turn_id], reader=actor.user_id).get(turn_id, ())
 
 
-def _with_calls(actor: Actor, entries: list[Said | Answer]) -> list[Said | Answer]:
-    ids = [entry.turn_id for entry in entries if isinstance(entry, Answer) and entry.turn_id]
-    found = calls_of_turns(turn_ids=ids, reader=actor.user_id)
+def _with_work(actor: Actor, entries: Sequence[Said | Answer]) -> list[Said | Answer]:
+    """The same, with what was done for each answer: calls of tools, and thoughts."""
+    answers = {entry.turn_id: entry for entry in entries if isinstance(entry, Answer) and entry.turn_id}
+    found = calls_of_turns(turn_ids=answers, reader=actor.user_id)
+    # Of those that still run, a reader of the turn's events is told them.
+    thoughts = selectors.thoughts_of(turn_ids=[key for key, entry in answers.items() if not entry.open])
     return [
-        replace(entry, calls=found.get(entry.turn_id, ()))
+        replace(entry, calls=found.get(entry.turn_id, ()), thoughts=thoughts.get(entry.turn_id, ""))
         if isinstance(entry, Answer) and entry.turn_id
         else entry
         for entry in entries

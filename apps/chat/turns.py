@@ -59,10 +59,21 @@ async def submit(
     return await begin(actor=actor, script=lambda ahead: submit_it(ahead=ahead))
 
 
-async def retry(*, actor: Actor, turn_id: UUID, idempotency: Idempotency | None = None) -> Turn:
-    """Answer the same message again."""
+async def retry(
+    *,
+    actor: Actor,
+    turn_id: UUID,
+    on_busy: OnBusy = OnBusy.REJECT,
+    idempotency: Idempotency | None = None,
+) -> Turn:
+    """Answer the same message again; ``on_busy`` as in ``submit``."""
     retry_it = functools.partial(
-        services.turn_retry, actor=actor, turn_id=turn_id, idempotency=idempotency, host=owner()
+        services.turn_retry,
+        actor=actor,
+        turn_id=turn_id,
+        on_busy=on_busy,
+        idempotency=idempotency,
+        host=owner(),
     )
     return await begin(actor=actor, script=lambda ahead: retry_it(ahead=ahead))
 

@@ -59,6 +59,28 @@ def test_an_input_interrupts(member):
     assert said(member, first["session_id"])[2:] == ["say: stopped", "stopped"]
 
 
+def test_another_answer_waits_for_the_one_that_is_written_or_stops_it(member, gateway):
+    gateway.model.script("say: red", LONG, "say: blue", "say: green")
+    first = member.finished(member.submit("A colour?")["id"])
+    retry = f"/turns/{first['id']}/retry"
+    running = member.submit("A long story?", session_id=first["session_id"])
+    written(member, running["id"])
+    refused = member.post(retry)
+    assert (refused.status_code, refused.json()["code"]) == (409, "session_busy")
+    assert member.post(retry, {"on_busy": "later"}).status_code == 422
+    waiting = member.post(retry, {"on_busy": "queue"}).json()
+    assert waiting["state"] == "queued"
+    now = member.finished(member.post(retry, {"on_busy": "interrupt"}).json()["id"])
+    assert member.get(f"/turns/{running['id']}").json()["state"] == "cancelled"
+    assert member.get(f"/turns/{waiting['id']}").json()["state"] == "cancelled"
+    assert (now["state"], now["output"]) == ("completed", "blue")
+    assert said(member, first["session_id"]) == ["A colour?", "blue"]
+    long_one = member.submit("slow 0.05: one two three", session_id=first["session_id"])
+    after = member.post(retry, {"on_busy": "queue"}).json()
+    assert member.finished(long_one["id"])["state"] == "completed"
+    assert member.finished(after["id"])["state"] == "completed"
+
+
 def test_a_waiting_input_is_taken_back(member):
     first = member.submit(LONG)
     waiting = member.submit("say: never", session_id=first["session_id"], on_busy="queue")

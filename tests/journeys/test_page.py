@@ -113,6 +113,12 @@ def test_what_the_model_thinks_is_folded_away_above_its_answer(visitor):
     visitor.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     visitor.ask("say: next")
     expect(visitor.answers.first.get_by_text("Let me see")).to_be_visible()
+    visitor.page.reload()
+    expect(visitor.answers.first.locator(".prose")).to_have_text("It is 42.")
+    expect(visitor.answers.first.get_by_text("Let me see")).to_be_hidden()
+    visitor.answers.first.get_by_text("Thoughts").click()
+    expect(visitor.answers.first.get_by_text("Let me see")).to_be_visible()
+    expect(visitor.answers.last.get_by_text("Thoughts")).to_have_count(0)
 
 
 def test_a_reload_and_a_second_tab_show_the_same_running_answer(visitor):

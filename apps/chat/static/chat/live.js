@@ -55,13 +55,16 @@ function think(article, { anew, text }) {
   else words.append(text);
 }
 
+/** Of a step that came to no end the server keeps no thoughts: they stay until the page is left. */
 function keepThought(article, whole) {
   const thought = article.querySelector(".thought");
-  if (thought) whole.querySelector(".prose").before(thought);
+  if (thought && !whole.querySelector(".thought")) whole.querySelector(".prose").before(thought);
 }
 
 /** What the reader unfolded stays so. */
 export function keepOpen(old, fresh) {
+  const thought = fresh.querySelector(".thought");
+  if (thought && old.querySelector(".thought[open]")) thought.open = true;
   for (const call of old.querySelectorAll(".call:has(> details[open])")) {
     const details = fresh.querySelector(`.call[data-call="${call.dataset.call}"] details`);
     if (details) details.open = true;

@@ -185,7 +185,9 @@ function show(fresh) {
 
 function stays(old, article) {
   const kept = old.cloneNode(true);
-  kept.querySelector(".thought")?.remove(); // the server does not keep it
+  const thought = kept.querySelector(".thought");
+  if (article.querySelector(".thought")) thought?.removeAttribute("open");
+  else thought?.remove(); // of a step that is not done the server keeps none
   for (const open of kept.querySelectorAll(".call > details[open]")) open.open = false;
   if (kept.isEqualNode(article)) return true;
   if (key(old) !== key(article)) return false;
