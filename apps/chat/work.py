@@ -75,9 +75,8 @@ class Work:
     """A claimed turn, with what its host needs to answer it: the steps that are done, oldest first.
 
     ``question``: the message that it answers. ``agent`` is its agent's slug, ``tools`` what that may use.
-    ``taken_up``: the step that another host
-    began. ``request``: how its caller wants it answered, where they said.
-    ``budgeted``: budgets apply to it.
+    ``taken_up``: the step that another host began. ``request``: how its caller wants it answered, where they
+    said. ``budgeted``: budgets apply to it.
     """
 
     turn_id: UUID

@@ -188,7 +188,7 @@ class Gateway(LoopHandler):
         """
         answering = asyncio.create_task(work)
         if when_left := scope.get(WHEN_LEFT):
-            when_left(answering.cancel)
+            forget = when_left(answering.cancel)
             try:
                 await answering
             except asyncio.CancelledError:
@@ -196,7 +196,7 @@ class Gateway(LoopHandler):
                 if _is_cancelled():
                     raise
             finally:
-                when_left(None)
+                forget()
             return
         await self._listening(receive, answering)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import dis
+import functools
 import signal
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
@@ -67,23 +68,29 @@ class GatewayProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
         """Gives the first request a time: a connection without one costs its owner nothing, and would hold up
         a stop.
         """
-        self._left: Callable[[], object] | None = None
+        self._left: list[Callable[[], object]] = []
         super().connection_made(transport)
         for event in (self._request_ready, self._flow_control and self._flow_control._is_writable_event):  # noqa: SLF001 to be small
             if event is not None:
-                event._waiters = _Pieces()  # noqa: SLF001 as above
+                event._waiters = []  # noqa: SLF001 as above
         self.worker.count()
         self.worker.loop.call_later(FIRST_REQUEST_SECONDS, self._close_if_silent)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         self.worker.count()
-        if self._left is not None:
-            self._left()
+        for call in self._left:
+            call()
 
-    def when_left(self, call: Callable[[], object] | None) -> None:
-        """What to call when the client leaves before its answer is over."""
-        self._left = call
+    def when_left(self, call: Callable[[], object]) -> Callable[[], None]:
+        """Calls it when the client leaves, soon where it has; gives what forgets it.
+
+        One connection may have several: gunicorn serves the next request while the last one's call ends.
+        """
+        self._left.append(call)
+        if self._conn_lost_handled:
+            self.worker.loop.call_soon(call)
+        return functools.partial(self._left.remove, call)
 
     def _on_headers_complete(self) -> Any:
         outcome = super()._on_headers_complete()

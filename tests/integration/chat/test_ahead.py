@@ -16,7 +16,6 @@ from apps.sessions.models import Agent, Message
 from somaagent import valkey
 from somaagent.background import run_coroutine
 from somaagent.tenancy.scope import tenant_scope
-from tests import model_server
 from tests.factories import Organisation, organisation
 from tests.integration.chat.scripted import asked
 from tests.integration.observability.processes import eventually
@@ -24,12 +23,6 @@ from tests.integration.observability.processes import eventually
 pytestmark = pytest.mark.django_db(transaction=True)
 
 WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-
-
-@pytest.fixture(scope="module")
-def model() -> Iterator[str]:
-    with model_server.process() as url:
-        yield url
 
 
 @pytest.fixture

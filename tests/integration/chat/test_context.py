@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -20,19 +19,12 @@ from somaagent.background import run_coroutine
 from somaagent.tenancy.fields import uuid7
 from somaagent.tenancy.scope import tenant_scope
 from somaagent.tenancy.scripts import performed
-from tests import model_server
 from tests.factories import Organisation, organisation, submitted, taken
 from tests.integration.chat.scripted import script
 
 pytestmark = pytest.mark.django_db(transaction=True)
 WINDOW = 600
 MOST_OUTPUT = 100
-
-
-@pytest.fixture(scope="module")
-def model() -> Iterator[str]:
-    with model_server.process() as url:
-        yield url
 
 
 @pytest.fixture

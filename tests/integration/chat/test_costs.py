@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -21,16 +20,9 @@ from somaagent.agent.step_events import StepCompleted
 from somaagent.background import run_coroutine
 from somaagent.tenancy.scope import tenant_scope
 from somaagent.tenancy.scripts import performed
-from tests import model_server
 from tests.factories import Organisation, organisation, submitted, taken
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(scope="module")
-def model() -> Iterator[str]:
-    with model_server.process() as url:
-        yield url
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -23,17 +22,10 @@ from apps.sessions.models import Message
 from somaagent.background import run_coroutine
 from somaagent.tenancy.scope import tenant_scope
 from somaagent.tenancy.scripts import performed
-from tests import model_server
 from tests.factories import Organisation, organisation
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LOOK = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {}}}
-
-
-@pytest.fixture(scope="module")
-def model() -> Iterator[str]:
-    with model_server.process() as url:
-        yield url
 
 
 @pytest.fixture

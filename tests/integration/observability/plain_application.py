@@ -1,8 +1,8 @@
 """A small ASGI application, served by the gateway's own server in the stories of that server.
 
-``/slow`` streams a line each 50 ms without end and prints when its client leaves; any other path says
-how many bytes it was sent, and in a header which process answers. A WebSocket echoes. At the end it takes
-half a second for its last work.
+``/slow`` streams a line each 50 ms without end and prints when its client leaves; ``/left`` asks the server
+to say so, before and after it happens; any other path says how many bytes it was sent, and in a header which
+process answers. A WebSocket echoes. At the end it takes half a second for its last work.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 from typing import Any
 
 from somaagent.observability import server_spans
+from somaagent.web.leaving import WHEN_LEFT
 
 
 def tell(event: str) -> None:
@@ -52,6 +53,18 @@ async def _slow(receive: Any, send: Any) -> None:
     tell("client left")
 
 
+async def _left(scope: Any, send: Any) -> None:
+    when_left = scope[WHEN_LEFT]
+    forget = when_left(lambda: tell("forgotten, and told"))
+    when_left(lambda: tell("told as it left"))
+    forget()
+    await _begin(send)
+    await send({"type": "http.response.body", "body": b"line\n", "more_body": True})
+    await asyncio.sleep(0.5)
+    when_left(lambda: tell("told afterwards"))
+    await asyncio.sleep(60)
+
+
 async def _count(receive: Any, send: Any) -> None:
     size, more = 0, True
     while more:
@@ -69,6 +82,8 @@ async def _route(scope: Any, receive: Any, send: Any) -> None:
         await _echo(receive, send)
     elif scope["path"] == "/slow":
         await _slow(receive, send)
+    elif scope["path"] == "/left":
+        await _left(scope, send)
     else:
         await _count(receive, send)
 

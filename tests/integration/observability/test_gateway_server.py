@@ -123,6 +123,17 @@ def test_the_application_hears_at_once_that_a_client_left(server: Process, addre
     eventually(lambda: server.said("story", "client left"), seconds=5)
 
 
+def test_the_server_says_by_itself_that_a_client_left_and_to_who_asks_afterwards_too(
+    server: Process, address: Address
+):
+    with closing(socket.create_connection(address, timeout=60)) as connection:
+        connection.sendall(b"GET /left HTTP/1.1\r\nHost: here\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+    eventually(lambda: server.said("story", "told afterwards"), seconds=5)
+    assert server.said("story", "told as it left")
+    assert not server.said("story", "forgotten, and told")
+
+
 def test_a_stop_lets_a_stream_go_on_for_the_drain_while_the_application_does_its_last_work(
     own_address: Address, tmp_path: Path
 ):
