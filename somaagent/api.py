@@ -61,10 +61,12 @@ api = Api(
     auth=Credential(),
     renderer=Json(),
 )
+# What is asked for most comes first: addresses are looked for one after the other.
+api.add_router("/turns", chat)
+api.add_router("", sessions)
 api.add_router("", health, auth=None)
 api.add_router("", agents)
 api.add_router("", model_profiles)
-api.add_router("", sessions)
 api.add_router("", people)
 api.add_router("", audit)
 api.add_router("/admin/turns", admin_turns)
@@ -73,7 +75,6 @@ api.add_router("/admin", admin_platform)
 api.add_router("/admin/tenants", tenants)
 api.add_router("/admin/users", users)
 api.add_router("", budgets)
-api.add_router("/turns", chat)
 api.add_router("", approvals)
 api.add_router("", money)
 api.add_router("/webhooks", webhooks)

@@ -66,7 +66,7 @@ async def submit_turn(request: HttpRequest, body: TurnIn, idempotency_key: Idemp
         background=body.background,
     )
     if body.stream:
-        return sse.response_of(turns.follow_turn(actor=actor, turn=turn, after=0), sse.encode)
+        return sse.response_of(turns.follow_together(actor=actor, turn=turn, after=0), sse.encode)
     return answer(told(TurnRow.of(turn)), 202 if body.background else 201)
 
 
@@ -121,7 +121,6 @@ async def follow_turn(
     request: HttpRequest, turn_id: UUID, after: After = None, last_event_id: LastEventId = None
 ) -> Any:
     """The turn's events behind the cursor as they come, until its final one."""
-    events = await turns.follow(
-        actor=actor_of(request), turn_id=turn_id, after=sse.cursor_of(last_event_id, after)
-    )
-    return sse.response_of(events, sse.encode)
+    actor, cursor = actor_of(request), sse.cursor_of(last_event_id, after)
+    turn = await turns.turn_of(actor=actor, turn_id=turn_id)
+    return sse.response_of(turns.follow_together(actor=actor, turn=turn, after=cursor), sse.encode)

@@ -61,7 +61,7 @@ class Appends:
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[str, Sequence[Record], asyncio.Future[list[Refused]]]] = deque()
-        self._script = valkey.client().register_script(_APPEND)
+        self._script = valkey.lasting_client().register_script(_APPEND)
         self._task: asyncio.Task[None] | None = None
 
     async def append(self, key: str, records: Sequence[Record]) -> list[Refused]:

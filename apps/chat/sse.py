@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -37,7 +37,9 @@ class EventStream(StreamingHttpResponse):
 def response_of(
     events: AsyncGenerator[T | None, None], encode: Callable[[T], bytes]
 ) -> StreamingHttpResponse:
-    """The events as they come; None keeps the connection alive. It is an open stream while it is read."""
+    """The events as they come; None, or nothing, keeps the connection alive. It is an open stream while it is
+    read.
+    """
     response = EventStream(_encoded(events, encode), content_type="text/event-stream")
     response["Cache-Control"] = "no-store"
     response["X-Accel-Buffering"] = "no"
@@ -51,7 +53,8 @@ async def _encoded(
     try:
         async with aclosing(events):
             async for event in events:
-                yield HEARTBEAT if event is None else encode(event)
+                yield encode(event) if event else HEARTBEAT
+                del event  # it may be hours until there is another
     except CredentialEnded:
         # The status is long sent. Who connects again is told why.
         logger.info("stream.credential_ended")
@@ -59,8 +62,12 @@ async def _encoded(
         metrics.STREAMS_OPEN.dec()
 
 
-def encode(record: Record) -> bytes:
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (record.sequence, record.type.encode(), record.data)
+def encode(records: Iterable[Record]) -> bytes:
+    """Events that are there together, to be written at once."""
+    return b"".join(
+        b"id: %d\nevent: %s\ndata: %s\n\n" % (record.sequence, record.type.encode(), record.data)
+        for record in records
+    )
 
 
 def cursor_of(last_event_id: str | None, after: int | None) -> int:

@@ -95,17 +95,20 @@ def close_tap(turn_id: UUID) -> None:
         tap.close()
 
 
-async def follow(turn_id: UUID, after: int) -> AsyncGenerator[Record | None, None]:
-    """Events behind the cursor as they come, until the final one; None at least each 15 s without any."""
+async def follow(turn_id: UUID, after: int) -> AsyncGenerator[list[Record], None]:
+    """Events behind the cursor as they come, up to ``READ_AT_ONCE`` that are there together, until the final
+    one; an empty list at least each 15 s without any.
+    """
     own = _taps.get(turn_id)
     while True:
         async with _reading(turn_id, after) if own is None else nullcontext(own) as tap:
             while (come := await _behind(tap, turn_id, after)) is not None:
-                for record in come or (None,):
-                    yield record
-                    after = record.sequence if record else after
-                    if record and record.final:
+                yield come
+                if come:
+                    after = come[-1].sequence
+                    if come[-1].final:
                         return
+                del come  # it may be hours until there is another
             if tap.error is not None:
                 raise tap.error
         if own is None:
@@ -123,7 +126,7 @@ async def _behind(tap: Tap, turn_id: UUID, after: int) -> list[Record] | None:
             if records := await read(turn_id, after):
                 return records
             after = tap.begins_after  # trimmed there, too
-        if come := tap.behind(after):
+        if come := tap.behind(after, most=READ_AT_ONCE):
             return come
         if tap.closed:
             return None

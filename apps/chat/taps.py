@@ -7,7 +7,6 @@ costs each follower a look at a list and nothing between processes.
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,11 +68,12 @@ class Tap:
         full = len(self._records) == MOST_EVENTS
         return self._records[0].sequence - 1 if full else self._after
 
-    def behind(self, after: int) -> list[Record]:
-        """What it has behind the cursor, oldest first."""
+    def behind(self, after: int, *, most: int) -> list[Record]:
+        """The first it has behind the cursor, oldest first."""
         known = self._records[0].sequence if self._records else 0
         # Numbers may be missing where the stream was trimmed; behind the first known one they are not.
-        return list(itertools.islice(self._records, max(0, after + 1 - known), None))
+        start = max(0, after + 1 - known)
+        return [self._records[place] for place in range(start, min(start + most, len(self._records)))]
 
     async def news(self) -> bool:
         """Returns when events come or it is closed; False at a heartbeat, of which those who wait together

@@ -147,32 +147,49 @@ async def follow(*, actor: Actor, turn_id: UUID, after: int) -> AsyncGenerator[R
     None says that nothing happened for a while. Where events are no longer kept, ``history.trimmed``
     says so, and the final event comes from the turn's row.
     """
-    turn = await in_tenant(actor.tenant_id, selectors.turn_get, actor=actor, turn_id=turn_id)
-    return follow_turn(actor=actor, turn=turn, after=after)
+    return follow_turn(actor=actor, turn=await turn_of(actor=actor, turn_id=turn_id), after=after)
+
+
+async def turn_of(*, actor: Actor, turn_id: UUID) -> Turn:
+    """A turn of theirs. Raises ``not_found``."""
+    return await in_tenant(actor.tenant_id, selectors.turn_get, actor=actor, turn_id=turn_id)
 
 
 async def follow_turn(*, actor: Actor, turn: Turn, after: int) -> AsyncGenerator[Record | None, None]:
     """``follow``, for a caller who has just read the turn. Raises ``CredentialEnded`` when theirs has."""
+    async with aclosing(follow_together(actor=actor, turn=turn, after=after)) as come:
+        del turn
+        async for records in come:
+            for record in records or (None,):
+                yield record
+
+
+async def follow_together(*, actor: Actor, turn: Turn, after: int) -> AsyncGenerator[list[Record], None]:
+    """``follow_turn``, for a caller who writes events that are there together at once: they come as one
+    list, which is empty where nothing happened for a while.
+    """
     turn_id = turn.id
     with standing.watched(actor, functools.partial(stream.nudge, turn_id)) as credential:
         over = None if stream.is_tapped(turn_id) else await _over(turn, after)
         del turn  # thousands may follow, for hours
         if over is not None:
-            for left in over:
-                credential.check()
-                yield left
+            credential.check()
+            if over:
+                yield over
             return
-        async with aclosing(stream.follow(turn_id, after)) as records:
-            async for record in records:
+        async with aclosing(stream.follow(turn_id, after)) as come:
+            async for records in come:
                 credential.check()
-                if record is None and (ended := await _ended_unsaid(actor, turn_id)):
-                    for rebuilt in _rebuilt(ended, after):
-                        yield rebuilt
+                if not records and (ended := await _ended_unsaid(actor, turn_id)):
+                    yield _rebuilt(ended, after)
                     return
-                if record is not None and record.sequence > after + 1:
-                    yield Record(record.sequence - 1, TRIMMED, orjson.dumps({"first": record.sequence}))
-                after = record.sequence if record else after
-                yield record
+                if records and records[0].sequence > after + 1:
+                    first = records[0].sequence
+                    yield [Record(first - 1, TRIMMED, orjson.dumps({"first": first})), *records]
+                else:
+                    yield records
+                after = records[-1].sequence if records else after
+                del records
 
 
 async def _over(turn: Turn, after: int) -> list[Record] | None:

@@ -102,14 +102,15 @@ def _processors(service: str) -> list[structlog.typing.Processor]:
     transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=_MAX_FRAMES)
     return [
         structlog.contextvars.merge_contextvars,
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.ExceptionRenderer(transformer),
+        _mask,
+        # What is behind it is ours, and holds no secret.
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         add_process,
         _add_trace,
-        structlog.processors.StackInfoRenderer(),
-        structlog.processors.ExceptionRenderer(transformer),
-        _mask,
     ]
 
 

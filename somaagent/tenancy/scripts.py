@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -74,6 +75,7 @@ class _Driver:
 _AS_DJANGO_S = DatabaseErrorWrapper(_Driver())
 _BEGIN: tuple[str, Mapping[str, Any]] = ("BEGIN", {})
 _COMMIT: tuple[str, Mapping[str, Any]] = ("COMMIT", {})
+_PARAMETER = re.compile(r"%\((\w+)\)s")
 _TENANT = f"SELECT set_config('{TENANT_SETTING}', %(tenant)s, true)"
 
 
@@ -223,30 +225,43 @@ def inserted(row: models.Model, *, once: str = "") -> Statement:
 
     ``once``: columns that are unique together; where such a row is there already, nothing happens.
     """
-    insert, writers = _insert(type(row))
-    unless = f" ON CONFLICT ({once}) DO NOTHING" if once else ""
-    return Statement(insert + unless, {column: value(row) for column, value in writers})
+    insert, writers = _insert(type(row), once)
+    return Statement(insert, {column: value(row) for column, value in writers})
 
 
 def together(*writes: Statement) -> Statement:
     """Several writes as one statement, with the rows of the last. None sees what another of them does."""
+    sql, renamed = _together(tuple(write.sql for write in writes))
+    parameters = {
+        new: write.parameters[name]
+        for write, names in zip(writes, renamed, strict=True)
+        for name, new in names
+    }
+    return Statement(sql, parameters)
+
+
+@functools.lru_cache(maxsize=500)
+def _together(writes: tuple[str, ...]) -> tuple[str, list[list[tuple[str, str]]]]:
+    """One statement out of several; of each of them its parameters, with the names that they have there."""
     parts: list[str] = []
-    parameters: dict[str, Any] = {}
+    renamed: list[list[tuple[str, str]]] = []
     for number, write in enumerate(writes):
-        names = {name: f"{name}_{number}" for name in write.parameters}
-        parts.append(write.sql % {name: f"%({new})s" for name, new in names.items()})
-        parameters |= {names[name]: value for name, value in write.parameters.items()}
+        parts.append(_PARAMETER.sub(rf"%(\1_{number})s", write))
+        renamed.append([(name, f"{name}_{number}") for name in dict.fromkeys(_PARAMETER.findall(write))])
     *before, last = parts
     first = ", ".join(f"write_{number} AS ({part})" for number, part in enumerate(before))
-    return Statement(f"WITH {first} {last}" if before else last, parameters)
+    return (f"WITH {first} {last}" if before else last), renamed
 
 
 @functools.cache
-def _insert(model: type[models.Model]) -> tuple[str, list[tuple[str, Callable[[models.Model], Any]]]]:
+def _insert(
+    model: type[models.Model], once: str
+) -> tuple[str, list[tuple[str, Callable[[models.Model], Any]]]]:
     writers = [(str(field.column), _writer(field)) for field in model._meta.concrete_fields]  # noqa: SLF001 Django's documented model API
     names = [name for name, _ in writers]
     places = ", ".join(f"%({name})s" for name in names)
-    return f'INSERT INTO "{model._meta.db_table}" ({_quoted(names)}) VALUES ({places})', writers  # noqa: S608, SLF001 names of ours
+    unless = f" ON CONFLICT ({once}) DO NOTHING" if once else ""
+    return f'INSERT INTO "{model._meta.db_table}" ({_quoted(names)}) VALUES ({places}){unless}', writers  # noqa: S608, SLF001 names of ours
 
 
 def _writer(field: models.Field[Any, Any]) -> Callable[[models.Model], Any]:

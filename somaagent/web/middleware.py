@@ -148,7 +148,7 @@ def _log(request: HttpRequest, status: int, started: float) -> None:
 
 def _request_id(request: HttpRequest) -> str:
     """The caller's own id where it is well formed, so that a proxy's log and ours speak of the same thing."""
-    given = request.headers.get("X-Request-ID", "")
+    given = request.META.get("HTTP_X_REQUEST_ID", "")
     return given if REQUEST_ID.fullmatch(given) else str(uuid7())
 
 
@@ -164,7 +164,8 @@ def _expected(request: Request, header: str) -> Actor | None:
 def _credential(request: Request) -> str:
     request.actor = None
     request.bearer_refused = request.place_lost = False
-    return request.headers.get("Authorization", "")
+    header: str = request.META.get("HTTP_AUTHORIZATION", "")
+    return header
 
 
 def _has_session(request: Request) -> bool:

@@ -6,7 +6,6 @@ A protocol adds its path, its headers, the body of a request and the reader of a
 from __future__ import annotations
 
 import asyncio
-import itertools
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
@@ -182,7 +181,7 @@ class Adapter(Server):
             answer = await connection.receive_all(first)
         except SomaError as error:
             raise self._late() if error.code == "model_timeout" else error from None
-        for chunk in reader.read(answer):
+        for chunk in _gathered([answer], reader):
             yield chunk
         if not reader.finished and not reader.begun:
             raise failures.garbled("it holds no answer")
@@ -199,16 +198,14 @@ class Adapter(Server):
 
 
 def _gathered(events: Sequence[bytes], reader: AnswerReader) -> Iterator[Written]:
-    """What these events hold. Text that came at once is one chunk: each costs everybody on its way."""
-    chunks: list[Written] = []
+    """What these events hold."""
     error: SomaError | None = None
     try:
         for event in events:
-            chunks += reader.read(event)
+            reader.read(event)
     except SomaError as raised:  # what came before it is said first
         error = raised
-    for kind, pieces in itertools.groupby(chunks, type):
-        yield kind("".join(piece.text for piece in pieces))
+    yield from reader.written()
     if error is not None:
         raise error
 
@@ -218,8 +215,7 @@ def _tail(parser: EventParser, reader: AnswerReader) -> Iterator[Written]:
     if reader.complete:
         return
     try:
-        for event in parser.close():
-            yield from reader.read(event)
+        yield from _gathered(parser.close(), reader)
     except SomaError as error:
         if reader.finished:
             return

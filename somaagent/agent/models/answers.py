@@ -46,6 +46,9 @@ class AnswerReader(ABC):
         self._reason = ""
         self._usage = Usage()
         self._calls: dict[int, PartialCall] = {}
+        self._written: list[Written] = []
+        self._kind: type[Written] = TextChunk
+        self._pieces: list[str] = []
 
     @property
     def finished(self) -> bool:
@@ -56,10 +59,8 @@ class AnswerReader(ABC):
     def complete(self) -> bool:
         """Nothing that matters can follow."""
 
-    def read(self, text: bytes) -> Iterator[Written]:
-        """The text and reasoning in one JSON object. Raises ``SomaError``: garbled, or the error that the
-        object tells of.
-        """
+    def read(self, text: bytes) -> None:
+        """Take in one JSON object. Raises ``SomaError``: garbled, or the error that the object tells of."""
         try:
             answer = orjson.loads(text)
         except orjson.JSONDecodeError:
@@ -69,9 +70,18 @@ class AnswerReader(ABC):
         if answer.get("error"):
             raise told_error(answer["error"], self._secret)
         try:
-            yield from self._read(answer)
+            self._read(answer)
         except (AttributeError, KeyError, TypeError, ValueError):
             raise garbled(f"its JSON does not have the shape of {self.what}") from None
+
+    def written(self) -> list[Written]:
+        """The text and reasoning that were read since the last time, in order.
+
+        What is of one kind is one chunk: each costs everybody on its way.
+        """
+        self._close_chunk()
+        written, self._written = self._written, []
+        return written
 
     def end(self) -> Iterator[ModelChunk]:
         """What is known only at the end: the tool calls and the finish."""
@@ -88,22 +98,26 @@ class AnswerReader(ABC):
     def _reasoning(self) -> tuple[Reasoning, ...]:
         """All that the model thought, as its server wants it back."""
 
-    def _text(self, text: Any) -> Iterator[TextChunk]:
-        if said := self._noted(text):
-            yield TextChunk(said)
+    def _text(self, text: Any) -> None:
+        self._write(TextChunk, text)
 
-    def _thought(self, text: Any) -> Iterator[ReasoningChunk]:
-        if said := self._noted(text):
-            yield ReasoningChunk(said)
-
-    def _noted(self, text: Any) -> str:
+    def _write(self, kind: type[Written], text: Any) -> None:
+        """What the model wrote, if it is anything. Raises TypeError where it is no text."""
         if not text:
-            return ""
+            return
         if not isinstance(text, str):
             raise TypeError(text)
+        if kind is not self._kind:
+            self._close_chunk()
+            self._kind = kind
+        self._pieces.append(text)
         self.begun = True
-        return text
+
+    def _close_chunk(self) -> None:
+        if self._pieces:
+            self._written.append(self._kind("".join(self._pieces)))
+            self._pieces.clear()
 
     @abstractmethod
-    def _read(self, answer: Mapping[str, Any]) -> Iterator[Written]:
-        """What one object holds. A shape that is not the protocol's may end in a KeyError and the like."""
+    def _read(self, answer: Mapping[str, Any]) -> None:
+        """Note what one object holds. Of another shape it may end in a KeyError and the like."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import orjson
@@ -10,8 +10,8 @@ import orjson
 from somaagent.agent.content import File, Image, Part, Reasoning, Text
 from somaagent.agent.failures import refused_request
 from somaagent.agent.messages import ModelMessage, ToolCall, Usage
-from somaagent.agent.models.answers import AnswerReader, PartialCall, Written
-from somaagent.agent.ports import ModelSettings, ToolSchema
+from somaagent.agent.models.answers import AnswerReader, PartialCall
+from somaagent.agent.ports import ModelSettings, ReasoningChunk, ToolSchema
 
 PROTOCOL = "chat_completions"
 # Where servers put reasoning: DeepSeek, vLLM, llama.cpp and LM Studio in the first, OpenRouter, Groq and
@@ -143,12 +143,13 @@ class CompletionReader(AnswerReader):
     def complete(self) -> bool:
         return self._done or (self.finished and self._has_usage)
 
-    def read(self, text: bytes) -> Iterator[Written]:
-        self._done = self._done or text == _DONE
-        if not self._done:
-            yield from super().read(text)
+    def read(self, text: bytes) -> None:
+        if self._done or text == _DONE:
+            self._done = True
+        else:
+            super().read(text)
 
-    def _read(self, answer: Mapping[str, Any]) -> Iterator[Written]:
+    def _read(self, answer: Mapping[str, Any]) -> None:
         if usage := answer.get("usage"):
             self._usage, self._has_usage = _usage(usage), True
         choices = answer.get("choices")
@@ -156,21 +157,21 @@ class CompletionReader(AnswerReader):
             raise KeyError("choices")
         for choice in choices or ():
             said = choice.get("delta") or choice.get("message") or {}
-            yield from self._think(said)
-            yield from self._text(_joined(said.get("content")))
+            self._think(said)
+            self._text(_joined(said.get("content")))
             for position, part in enumerate(said.get("tool_calls") or ()):
                 self._read_call(position, part)
             if reason := choice.get("finish_reason"):
                 self._reason = str(reason)
 
-    def _think(self, said: Mapping[str, Any]) -> Iterator[Written]:
+    def _think(self, said: Mapping[str, Any]) -> None:
         """Servers that know both fields put the same into each."""
-        field = next((name for name in REASONING_FIELDS if said.get(name)), None)
-        if field is not None:
-            self._field = field
-            for chunk in self._thought(said[field]):
-                self._thoughts.append(chunk.text)
-                yield chunk
+        for field in REASONING_FIELDS:
+            if text := said.get(field):
+                self._field = field
+                self._write(ReasoningChunk, text)
+                self._thoughts.append(text)
+                break
         for detail in said.get("reasoning_details") or ():
             self.begun = True
             _merge(self._details, detail)

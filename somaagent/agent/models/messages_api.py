@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -11,9 +11,9 @@ import orjson
 from somaagent.agent import failures
 from somaagent.agent.content import Reasoning
 from somaagent.agent.messages import ModelMessage, Usage
-from somaagent.agent.models.answers import AnswerReader, PartialCall, Written
+from somaagent.agent.models.answers import AnswerReader, PartialCall
 from somaagent.agent.models.message_blocks import PROTOCOL, blocks_of
-from somaagent.agent.ports import ModelSettings, ToolSchema
+from somaagent.agent.ports import ModelSettings, ReasoningChunk, ToolSchema
 
 # The API wants a number; this one every model of it can write.
 _MAX_TOKENS = 4096
@@ -144,35 +144,35 @@ class MessageReader(AnswerReader):
     def complete(self) -> bool:
         return self._stopped
 
-    def _read(self, answer: Mapping[str, Any]) -> Iterator[Written]:
+    def _read(self, answer: Mapping[str, Any]) -> None:
         match answer["type"]:
             case "message":
-                yield from self._whole(answer)
+                self._whole(answer)
             case "message_start":
                 self._count(answer["message"].get("usage"))
             case "content_block_start":
-                yield from self._block(answer["index"], answer["content_block"])
+                self._block(answer["index"], answer["content_block"])
             case "content_block_delta":
-                yield from self._delta(answer["index"], answer["delta"])
+                self._delta(answer["index"], answer["delta"])
             case "message_delta":
                 self._reason = str(answer["delta"].get("stop_reason") or self._reason)
                 self._count(answer.get("usage"))
             case "message_stop":
                 self._stopped = True
 
-    def _whole(self, message: Mapping[str, Any]) -> Iterator[Written]:
+    def _whole(self, message: Mapping[str, Any]) -> None:
         for index, block in enumerate(message["content"]):
-            yield from self._block(index, block)
+            self._block(index, block)
         self._reason = str(message.get("stop_reason") or "")
         self._count(message.get("usage"))
 
-    def _block(self, index: int, block: Mapping[str, Any]) -> Iterator[Written]:
+    def _block(self, index: int, block: Mapping[str, Any]) -> None:
         match block["type"]:
             case "text":
-                yield from self._text(block.get("text"))
+                self._text(block.get("text"))
             case "thinking":
                 self._thoughts[index] = Thought(signature=str(block.get("signature") or ""))
-                yield from self._think(index, block.get("thinking"))
+                self._think(index, block.get("thinking"))
             case "redacted_thinking":
                 self.begun = True
                 self._thoughts[index] = Thought(redacted=str(block["data"]))
@@ -183,22 +183,22 @@ class MessageReader(AnswerReader):
                     call.arguments.append(orjson.dumps(values).decode())
                 self._calls[index] = call
 
-    def _delta(self, index: int, delta: Mapping[str, Any]) -> Iterator[Written]:
+    def _delta(self, index: int, delta: Mapping[str, Any]) -> None:
         match delta["type"]:
             case "text_delta":
-                yield from self._text(delta["text"])
+                self._text(delta["text"])
             case "thinking_delta":
-                yield from self._think(index, delta["thinking"])
+                self._think(index, delta["thinking"])
             case "signature_delta" if index in self._thoughts:
                 self.begun = True
                 self._thoughts[index].signature += str(delta["signature"])
             case "input_json_delta" if index in self._calls:
                 self._calls[index].arguments.append(str(delta["partial_json"]))
 
-    def _think(self, index: int, text: Any) -> Iterator[Written]:
-        for chunk in self._thought(text):
-            self._thoughts.setdefault(index, Thought()).text.append(chunk.text)
-            yield chunk
+    def _think(self, index: int, text: Any) -> None:
+        self._write(ReasoningChunk, text)
+        if text:
+            self._thoughts.setdefault(index, Thought()).text.append(text)
 
     def _reasoning(self) -> tuple[Reasoning, ...]:
         return tuple(

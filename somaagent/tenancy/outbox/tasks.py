@@ -36,7 +36,8 @@ def outbox_publish() -> None:
     random.shuffle(waiting)
     try:
         for tenant_id in waiting:
-            while publishing.batch_publish(tenant_id=tenant_id, to=sink):
+            # What came meanwhile goes with the next task: of small batches each costs as much as a large one.
+            while publishing.batch_publish(tenant_id=tenant_id, to=sink) == publishing.BATCH:
                 client.expire(BUSY, BUSY_SECONDS)
     except SinkAwayError as error:
         metrics.OUTBOX_FAILURES.labels(sink=sink.name, fault=error.fault).inc()
