@@ -9,7 +9,7 @@ from django.db import models
 from django.utils import timezone
 
 from apps.tools.models import Answer
-from somaagent.tenancy.fields import IdempotentCreate, TenantOwned
+from somaagent.tenancy.fields import IdempotentCreate, TenantOwned, tenant_without_index
 
 
 class TurnState(models.TextChoices):
@@ -52,16 +52,15 @@ class Turn(TenantOwned, IdempotentCreate):
     say how far each is. While some of them wait for approval and none runs, nobody has the turn.
     """
 
-    # Found by ``turn_newest``: beside an index of the tenant alone, plans would take that one and read all of
-    # a tenant's past.
-    tenant = models.ForeignKey(
-        "tenancy.Tenant", on_delete=models.CASCADE, editable=False, related_name="+", db_index=False
-    )
+    tenant = tenant_without_index()
     # Without an index of its own: ``turn_of_session`` begins with it.
     session = models.ForeignKey(
         "agent_sessions.Session", on_delete=models.CASCADE, related_name="turns", db_index=False
     )
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    # Nor this one: ``turn_submitted_once`` begins with it.
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", db_index=False
+    )
     api_key_id = models.UUIDField(null=True, editable=False, help_text="The key that submitted it, if one.")
     input_message = models.ForeignKey("agent_sessions.Message", on_delete=models.CASCADE, related_name="+")
     output_message = models.OneToOneField(
@@ -127,7 +126,7 @@ class Turn(TenantOwned, IdempotentCreate):
             ),
         ]
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["tenant", "user", "idempotency_key"], name="turn_submitted_once"),
+            models.UniqueConstraint(fields=["user", "tenant", "idempotency_key"], name="turn_submitted_once"),
             models.UniqueConstraint(
                 fields=["session"],
                 condition=models.Q(state=TurnState.RUNNING),
@@ -145,6 +144,7 @@ class Step(TenantOwned):
     ``data`` is the engine's ``step.completed`` in the form that ``version`` names.
     """
 
+    tenant = tenant_without_index()
     # Without an index of its own: ``step_once`` begins with it.
     turn = models.ForeignKey(Turn, on_delete=models.CASCADE, related_name="steps", db_index=False)
     number = models.PositiveSmallIntegerField()

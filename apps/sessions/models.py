@@ -14,7 +14,7 @@ from django.db import models
 from somaagent.agent.models.providers import UnknownProvider, provider_of
 from somaagent.errors import SomaError
 from somaagent.outbound.addresses import allowed_url
-from somaagent.tenancy.fields import IdempotentCreate, TenantOwned
+from somaagent.tenancy.fields import IdempotentCreate, TenantOwned, tenant_without_index
 
 SECRET_NAME = RegexValidator(r"^models/[a-z0-9][a-z0-9-]{0,62}$", "Write it as models/<name>.")
 SECONDS = [MinValueValidator(0.1), MaxValueValidator(3600)]
@@ -369,7 +369,11 @@ class Agent(TenantOwned, IdempotentCreate):
 class Session(TenantOwned, IdempotentCreate):
     """A conversation between a user and an agent: a tree of messages, of which one branch is active."""
 
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    tenant = tenant_without_index()
+    # Without an index of its own: ``session_created_once`` begins with it.
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", db_index=False
+    )
     agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="sessions")
     title = models.CharField(max_length=200, blank=True)
     archived_at = models.DateTimeField(null=True, blank=True)
@@ -401,7 +405,7 @@ class Session(TenantOwned, IdempotentCreate):
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["tenant", "user", "idempotency_key"], name="session_created_once"
+                fields=["user", "tenant", "idempotency_key"], name="session_created_once"
             ),
         ]
 
@@ -422,6 +426,7 @@ class Message(TenantOwned):
     read: an agent goes on from there.
     """
 
+    tenant = tenant_without_index()
     # Without an index of its own: ``message_of_session`` begins with it.
     session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="messages", db_index=False)
     parent = models.ForeignKey(

@@ -7,7 +7,7 @@ from typing import ClassVar
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
-from somaagent.tenancy.fields import TenantOwned
+from somaagent.tenancy.fields import TenantOwned, tenant_without_index
 
 
 class OutboxEvent(TenantOwned):
@@ -17,9 +17,7 @@ class OutboxEvent(TenantOwned):
     events from 1, as they are published: null until then, and never changed after.
     """
 
-    tenant = models.ForeignKey(
-        "tenancy.Tenant", on_delete=models.CASCADE, editable=False, related_name="+", db_index=False
-    )
+    tenant = tenant_without_index()
     place = models.BigIntegerField(editable=False)
     type = models.CharField(max_length=64)
     subject = models.CharField(max_length=64)
