@@ -21,7 +21,7 @@ from somaagent.agent.messages import Usage
 from somaagent.agent.step_events import StepCompleted
 from somaagent.tenancy.budgets import statements as budgets
 from somaagent.tenancy.fields import uuid7
-from somaagent.tenancy.scripts import Last, Missed, Row, Script, needed, performed, together
+from somaagent.tenancy.scripts import Last, Missed, Row, Script, fresh, needed, performed, together
 from somaagent.tenancy.statements import membership, role_of
 
 from . import calls, history, statements
@@ -126,7 +126,8 @@ def summary_keep(*, work: Work, message_id: UUID, summary: str) -> Script[bool]:
 
 
 def _step(work: Work, step: StepCompleted) -> Step:
-    return Step(
+    return fresh(
+        Step,
         tenant_id=work.tenant_id,
         turn_id=work.turn_id,
         number=step.step,

@@ -17,7 +17,7 @@ from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.budgets import statements as budgets
 from somaagent.tenancy.budgets.standing import Standing, refuse_spent
 from somaagent.tenancy.idempotency import Idempotency
-from somaagent.tenancy.scripts import Last, Row, Script, Statement, inserted, read, together
+from somaagent.tenancy.scripts import Last, Row, Script, Statement, fresh, inserted, read, together
 
 from . import history, statements
 from .ended import turns_ended
@@ -237,9 +237,10 @@ def _turn(
     request: Request | None,
 ) -> Turn:
     """A new turn: queued, or with ``host`` in its hands."""
-    turn = Turn(
+    turn = fresh(
+        Turn,
         tenant_id=actor.tenant_id,
-        session=session,
+        session_id=session.id,
         user_id=actor.user_id,
         api_key_id=actor.key_id,
         input_message_id=message_id,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from somaagent.agent.messages import Usage
 from somaagent.tenancy.ledger.models import UsageRecord
 from somaagent.tenancy.payers import Payer
+from somaagent.tenancy.scripts import fresh
 
 if TYPE_CHECKING:
     from apps.sessions.models import ModelProfile
@@ -30,7 +31,8 @@ def record_of(payer: Payer, spent: Spent, profiles: Sequence[ModelProfile]) -> U
     """The step as the ledger's row, with the prices of whichever of ``profiles`` answered."""
     profile = next((one for one in profiles if one.slug == spent.profile), None)
     prices = {name: getattr(profile, name) for name in _PRICES} if profile else {}
-    return UsageRecord(
+    return fresh(
+        UsageRecord,
         tenant_id=payer.tenant_id,
         source=payer.source,
         run_id=payer.run_id,

@@ -11,7 +11,7 @@ from django.utils import timezone
 from somaagent.errors import Kind, SomaError, invalid
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.idempotency import Idempotency
-from somaagent.tenancy.scripts import performed, rows_of
+from somaagent.tenancy.scripts import fresh, performed, rows_of
 
 from . import branches, selectors
 from .models import Agent, Message, MessageRole, ModelProfile, Session
@@ -45,7 +45,9 @@ def session_create(
 
 def session_new(*, actor: Actor, agent: Agent) -> Session:
     """A new session, for the caller to keep."""
-    return Session(tenant_id=actor.tenant_id, user_id=actor.user_id, agent=agent)
+    session = fresh(Session, tenant_id=actor.tenant_id, user_id=actor.user_id)
+    session.agent = agent
+    return session
 
 
 def session_update(
@@ -87,8 +89,13 @@ def message_from_user(*, session: Session, text: str, parent: UUID | None) -> Me
     Its branch is the active one from now on; the first message gives an unnamed session its title.
     """
     refuse_archived(session)
-    message = Message(
-        tenant_id=session.tenant_id, session=session, parent_id=parent, role=MessageRole.USER, text=text
+    message = fresh(
+        Message,
+        tenant_id=session.tenant_id,
+        session_id=session.id,
+        parent_id=parent,
+        role=MessageRole.USER,
+        text=text,
     )
     session.title = session.title or title_of(text)
     session.active_message_id = message.id

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from somaagent.errors import not_found
-from somaagent.tenancy.scripts import Row, Statement, columns, inserted, read
+from somaagent.tenancy.scripts import Row, Statement, columns, fresh, inserted, read
 
 from .models import MOST_FALLBACKS, Agent, Message, MessageRole, ModelProfile, Session
 from .selectors import agent_missing
@@ -203,7 +203,8 @@ def answered(
     ``waiting`` selects messages from the user that came meanwhile; those that follow ``asked`` follow the
     answer from now on. Whoever looks at another branch by now stays there.
     """
-    message = Message(
+    message = fresh(
+        Message,
         id=answer,
         tenant_id=tenant_id,
         session_id=session_id,
