@@ -223,7 +223,9 @@ class _Host:
             return
         if not await self._keep(event):
             raise stream.StreamLost(str(self.work.turn_id))
-        if not isinstance(event, RunCompleted | StepAnswered):
+        if isinstance(event, StepStarted):
+            self.teller.tell_along(event)
+        elif not isinstance(event, RunCompleted | StepAnswered):
             self.teller.tell(event)
 
     async def _begin(self) -> None:
@@ -239,7 +241,7 @@ class _Host:
             told += [*([TextDelta(said)] if said else []), *past.begun.finished, *past.answers]
         for event in told[1:]:
             self._note(event)
-        self.teller.tell(*told)
+        self.teller.tell_along(*told)
 
     async def _keep(self, event: AgentEvent) -> bool:
         """Keep what another host has to know. False when it has the turn already."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import Iterable
 from uuid import UUID
 
 import orjson
@@ -15,6 +16,8 @@ from somaagent.tenancy.patience import patiently
 from . import stream
 from .keeping import Keeping
 from .taps import Record
+
+ALONG_SECONDS = 0.025
 
 
 class Teller:
@@ -30,29 +33,48 @@ class Teller:
         self._keeping = keeping
         self._unsaid: list[Record] = []
         self._task: asyncio.Task[None] | None = None
+        self._later: asyncio.TimerHandle | None = None
 
     def tell(self, *events: TurnEvent) -> None:
         """Raises what became of events before these: ``stream.StreamLost``, ``valkey.ERRORS``."""
+        self._add(events)
+        self._begin()
+
+    def tell_along(self, *events: TurnEvent) -> None:
+        """The same, with what follows within ``ALONG_SECONDS``: one beginning mostly follows another."""
+        self._add(events)
+        if self._task is None and self._later is None:
+            self._later = asyncio.get_running_loop().call_later(ALONG_SECONDS, self._begin)
+
+    async def told(self) -> None:
+        """Returns when all is in the stream. Raises as ``tell`` does."""
+        self._begin()
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
+    async def stop(self, seconds: float) -> None:
+        """Returns when all is told or the time is over: what is not told by then, is not. Never raises."""
+        self._begin()
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=seconds)
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def _add(self, events: Iterable[TurnEvent]) -> None:
         if self._task is not None and self._task.done():
             self._task.result()
             self._task = None
         for event in events:
             self.sequence += 1
             self._unsaid.append(Record(self.sequence, event.type, orjson.dumps(event.data())))
-        if self._task is None:
+
+    def _begin(self) -> None:
+        """Have somebody say what is unsaid, unless somebody does."""
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        if self._unsaid and self._task is None:
             self._task = asyncio.create_task(self._say(), name=f"telling {self._turn_id}")
-
-    async def told(self) -> None:
-        """Returns when all is in the stream. Raises as ``tell`` does."""
-        if self._task is not None:
-            await asyncio.shield(self._task)
-
-    async def stop(self, seconds: float) -> None:
-        """Returns when all is told or the time is over: what is not told by then, is not. Never raises."""
-        if self._task is not None:
-            await asyncio.wait({self._task}, timeout=seconds)
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _say(self) -> None:
         if self._keeping is not None and not await self._keeping.kept():

@@ -37,24 +37,33 @@ async def summarise(part: Part, say: Say) -> tuple[str, Usage]:
         if room < LEAST_PIECE_BYTES:
             raise summary_too_long(part.room)
         piece, record = _cut(record, room)
-        before, finish = await say(_request(part, before, piece))
-        used += finish.usage
+        before, of_piece = await _whole(part, before, piece, say)
+        used += of_piece
         if not before.strip():
             raise summary_empty()
-        if finish.reason == "length":
-            raise summary_cut_off()
     return before.strip(), used
 
 
-def _request(part: Part, before: str, record: str) -> list[ModelMessage]:
+async def _whole(part: Part, before: str, record: str, say: Say) -> tuple[str, Usage]:
+    """A summary that comes to its end. Small models count no words: who wrote too many is asked for half."""
+    used = NOTHING_USED
+    for words in (part.words, part.words // 2):
+        said, finish = await say(_request(before, record, words))
+        used += finish.usage
+        if finish.reason != "length":
+            return said, used
+    raise summary_cut_off()
+
+
+def _request(before: str, record: str, words: int) -> list[ModelMessage]:
     both = " of both together" if before else ""
     asked = (_BEFORE.format(before=before) if before else "") + _RECORD.format(record=record, of_both=both)
-    return [ModelMessage("system", _TASK.format(words=part.words)), ModelMessage("user", asked)]
+    return [ModelMessage("system", _TASK.format(words=words)), ModelMessage("user", asked)]
 
 
 def _bytes_left(part: Part, before: str) -> int:
     """How long a piece may be beside the summary of what was before it."""
-    left = part.room - tokens.guess(_request(part, before, "")) * part.ratio
+    left = part.room - tokens.guess(_request(before, "", part.words)) * part.ratio
     return int(left / part.ratio * tokens.BYTES_PER_TOKEN)
 
 

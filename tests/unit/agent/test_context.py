@@ -286,6 +286,19 @@ async def test_a_summary_that_fails_fails_the_run_and_nothing_is_dropped(bench: 
     assert all(is_summary(request) for request in await bench.requests())
 
 
+async def test_a_summary_that_is_too_long_is_asked_for_once_more_in_half_of_the_words(bench: Bench):
+    await bench.script("limit: far too much to tell", "say: #short")
+    events = await heard(start(conversation(8), bench.model()))
+    [compacted] = compactions(events)
+    assert "#short" in compacted.summary
+    first, second, *_ = await bench.requests()
+    most, half = (int(texts(one)[0].split("at most ")[1].split(" ")[0]) for one in (first, second))
+    assert half == most // 2
+    assert texts(first)[1] == texts(second)[1]
+    assert compacted.usage.output_tokens > 5
+    assert answer_of(events).text == "Hello"
+
+
 async def test_a_summary_that_no_longer_fits_is_itself_summarised(bench: Bench):
     events = await heard(start(conversation(0), bench.model(), summary="#old " + "story of old " * 200))
     [compacted] = compactions(events)
