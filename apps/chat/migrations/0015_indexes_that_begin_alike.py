@@ -2,28 +2,11 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
+from somaagent.tenancy.indexes import unique_anew, without_index
+
 # Django's own, of foreign keys alone. ``turn_submitted_once`` begins with the user from now on, and steps are
 # looked for by their turns.
 USER, TENANT = "chat_turn_user_id_2fdb08e3", "chat_step_tenant_id_ab0607b7"
-
-
-def without(index, table, column):
-    return migrations.RunSQL(
-        f'DROP INDEX CONCURRENTLY IF EXISTS "{index}"',
-        f'CREATE INDEX CONCURRENTLY IF NOT EXISTS "{index}" ON {table} ({column})',
-    )
-
-
-def once_by(*columns):
-    """The constraint anew, over an index of these columns that is made before. Each may be run again."""
-    return [
-        "DROP INDEX CONCURRENTLY IF EXISTS turn_submitted_once_new",
-        f"CREATE UNIQUE INDEX CONCURRENTLY turn_submitted_once_new ON chat_turn ({', '.join(columns)})",
-        """
-        ALTER TABLE chat_turn DROP CONSTRAINT IF EXISTS turn_submitted_once,
-        ADD CONSTRAINT turn_submitted_once UNIQUE USING INDEX turn_submitted_once_new
-        """,
-    ]
 
 
 class Migration(migrations.Migration):
@@ -65,12 +48,14 @@ class Migration(migrations.Migration):
                 ),
             ],
             database_operations=[
-                migrations.RunSQL(
-                    once_by("user_id", "tenant_id", "idempotency_key"),
-                    once_by("tenant_id", "user_id", "idempotency_key"),
+                unique_anew(
+                    "turn_submitted_once",
+                    "chat_turn",
+                    now=("user_id", "tenant_id", "idempotency_key"),
+                    before=("tenant_id", "user_id", "idempotency_key"),
                 ),
-                without(USER, "chat_turn", "user_id"),
-                without(TENANT, "chat_step", "tenant_id"),
+                without_index(USER, "chat_turn", "user_id"),
+                without_index(TENANT, "chat_step", "tenant_id"),
             ],
         ),
     ]

@@ -2,35 +2,15 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
+from somaagent.tenancy.indexes import unique_anew, without_index
+
 # Django's own, of foreign keys alone. ``session_created_once`` begins with the user from now on; sessions are
 # looked for by their users, and messages by their sessions.
 USER, TENANT = "agent_sessions_session_user_id_a2e02a4f", "agent_sessions_session_tenant_id_7cd72dbd"
 MESSAGE = "agent_sessions_message_tenant_id_0a47fe14"
 
 
-def without(index, table, column):
-    return migrations.RunSQL(
-        f'DROP INDEX CONCURRENTLY IF EXISTS "{index}"',
-        f'CREATE INDEX CONCURRENTLY IF NOT EXISTS "{index}" ON {table} ({column})',
-    )
-
-
-def once_by(*columns):
-    """The constraint anew, over an index of these columns that is made before. Each may be run again."""
-    return [
-        "DROP INDEX CONCURRENTLY IF EXISTS session_created_once_new",
-        f"""
-        CREATE UNIQUE INDEX CONCURRENTLY session_created_once_new
-        ON agent_sessions_session ({", ".join(columns)})
-        """,
-        """
-        ALTER TABLE agent_sessions_session DROP CONSTRAINT IF EXISTS session_created_once,
-        ADD CONSTRAINT session_created_once UNIQUE USING INDEX session_created_once_new
-        """,
-    ]
-
-
-def without_index(to):
+def unindexed(to):
     return models.ForeignKey(
         db_index=False,
         editable=False,
@@ -66,17 +46,19 @@ class Migration(migrations.Migration):
                         to=settings.AUTH_USER_MODEL,
                     ),
                 ),
-                migrations.AlterField("session", "tenant", without_index("tenancy.tenant")),
-                migrations.AlterField("message", "tenant", without_index("tenancy.tenant")),
+                migrations.AlterField("session", "tenant", unindexed("tenancy.tenant")),
+                migrations.AlterField("message", "tenant", unindexed("tenancy.tenant")),
             ],
             database_operations=[
-                migrations.RunSQL(
-                    once_by("user_id", "tenant_id", "idempotency_key"),
-                    once_by("tenant_id", "user_id", "idempotency_key"),
+                unique_anew(
+                    "session_created_once",
+                    "agent_sessions_session",
+                    now=("user_id", "tenant_id", "idempotency_key"),
+                    before=("tenant_id", "user_id", "idempotency_key"),
                 ),
-                without(USER, "agent_sessions_session", "user_id"),
-                without(TENANT, "agent_sessions_session", "tenant_id"),
-                without(MESSAGE, "agent_sessions_message", "tenant_id"),
+                without_index(USER, "agent_sessions_session", "user_id"),
+                without_index(TENANT, "agent_sessions_session", "tenant_id"),
+                without_index(MESSAGE, "agent_sessions_message", "tenant_id"),
             ],
         ),
     ]
