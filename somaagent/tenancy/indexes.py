@@ -17,7 +17,7 @@ def without_index(index: str, table: str, column: str) -> RunSQL:
 
 def unique_anew(constraint: str, table: str, *, now: Sequence[str], before: Sequence[str]) -> RunSQL:
     """The same constraint, its columns in another order: by an index that is made first. May be run again."""
-    return RunSQL(_unique(constraint, table, now), _unique(constraint, table, before))
+    return RunSQL([*_unique(constraint, table, now)], [*_unique(constraint, table, before)])
 
 
 def _unique(constraint: str, table: str, columns: Sequence[str]) -> list[str]:
