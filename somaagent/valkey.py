@@ -18,7 +18,7 @@ from redis.retry import Retry
 from somaagent.loops import OneForEachLoop
 
 _BACKOFF = ExponentialWithJitterBackoff(base=0.05, cap=1.0)
-_TIMEOUT_SECONDS = 5.0
+TIMEOUT_SECONDS = 5.0
 _MOST_CONNECTIONS = 50
 _WAIT_SECONDS = 20.0
 ERRORS = (ValkeyConnectionError, ValkeyTimeoutError)
@@ -31,8 +31,8 @@ def _options() -> dict[str, Any]:
         "port": valkey["port"],
         "password": valkey["password"],
         "ssl": valkey["tls"],
-        "socket_timeout": _TIMEOUT_SECONDS,
-        "socket_connect_timeout": _TIMEOUT_SECONDS,
+        "socket_timeout": TIMEOUT_SECONDS,
+        "socket_connect_timeout": TIMEOUT_SECONDS,
         "health_check_interval": 30,
         "retry_on_error": list(ERRORS),
     }
@@ -49,18 +49,20 @@ def client() -> Any:
 def lasting_client() -> Any:
     """Another client of the running event loop, which keeps its connection: for one caller that asks often.
 
-    Its commands wait for each other. A third of what one costs is to take a connection and to give it back.
+    Its commands wait for each other, and for as long as it takes: the caller sets their limit
+    (``TIMEOUT_SECONDS``). Half of what one costs is to take a connection and to give it back, and redis-py's
+    own limits, for which it sends each command in a task.
     """
-    return client().client()
+    return redis.asyncio.Redis.from_pool(_pool(max_connections=1, socket_timeout=None)).client()
 
 
-def _pool() -> redis.asyncio.BlockingConnectionPool:
+def _pool(max_connections: int = _MOST_CONNECTIONS, **others: Any) -> redis.asyncio.BlockingConnectionPool:
     """Who finds no connection free waits for one: thousands may ask in the same moment."""
-    options = _options()
+    options = _options() | others
     secure = options.pop("ssl")
     kind = redis.asyncio.SSLConnection if secure else redis.asyncio.Connection
     return redis.asyncio.BlockingConnectionPool(
-        max_connections=_MOST_CONNECTIONS,
+        max_connections=max_connections,
         timeout=_WAIT_SECONDS,
         connection_class=kind,
         retry=AsyncRetry(_BACKOFF, settings.VALKEY["retries"]),

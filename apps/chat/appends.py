@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from redis.exceptions import TimeoutError as ValkeyTimeoutError
+
 from somaagent import valkey
 from somaagent.loops import OneForEachLoop
 
@@ -99,8 +101,13 @@ class Appends:
             arguments += (len(records), int(records[0].sequence == 1 or records[-1].final))
             for record in records:
                 arguments += (record.sequence, record.type, record.data)
+        try:
+            async with asyncio.timeout(valkey.TIMEOUT_SECONDS):
+                answer = await self._script(keys=[key for key, _ in calls], args=arguments)
+        except TimeoutError:
+            raise ValkeyTimeoutError("Valkey did not answer in time.") from None
         refused: list[list[Refused]] = [[] for _ in calls]
-        for place, number, reason in await self._script(keys=[key for key, _ in calls], args=arguments):
+        for place, number, reason in answer:
             refused[place - 1].append(Refused(calls[place - 1][1][number - 1], reason.decode()))
         return refused
 

@@ -209,8 +209,7 @@ async def _toolset(actor: Actor, agent: Agent, asked: Asked, progress: Progress)
 def _record(agent: Agent, state: str, seconds: float, usage: Usage, error: SomaError | None) -> None:
     metrics.COMPLETIONS.labels(state=state).inc()
     metrics.COMPLETION_SECONDS.observe(seconds)
-    for kind, count in usage.tokens().items():
-        metrics.MODEL_TOKENS.labels(kind=kind.removesuffix("_tokens")).inc(count)
+    metrics.count_tokens(usage.tokens())
     logger.info(
         "completion.finished",
         agent=agent.slug,

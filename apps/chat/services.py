@@ -304,7 +304,7 @@ def _kept(
         if ahead is not None and not work.budgeted:  # a budget is asked with the turn's row
             ahead(work)
         yield Last([together(*batch)])
-    return dataclasses.replace(submitted, work=work)
+    return Submitted(turn, submitted.starts, work, submitted.stopped)
 
 
 @dataclass(frozen=True, slots=True)

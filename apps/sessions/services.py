@@ -11,7 +11,7 @@ from django.utils import timezone
 from somaagent.errors import Kind, SomaError, invalid
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.idempotency import Idempotency
-from somaagent.tenancy.scripts import fresh, performed, rows_of
+from somaagent.tenancy.scripts import fresh, performed, relate, rows_of
 
 from . import branches, selectors
 from .models import Agent, Message, MessageRole, ModelProfile, Session
@@ -46,7 +46,7 @@ def session_create(
 def session_new(*, actor: Actor, agent: Agent) -> Session:
     """A new session, for the caller to keep."""
     session = fresh(Session, tenant_id=actor.tenant_id, user_id=actor.user_id)
-    session.agent = agent
+    relate(session, "agent", agent)
     return session
 
 

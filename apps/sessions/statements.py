@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from somaagent.errors import not_found
-from somaagent.tenancy.scripts import Row, Statement, columns, fresh, inserted, read
+from somaagent.tenancy.scripts import Row, Statement, columns, fresh, inserted, read, relate
 
 from .models import MOST_FALLBACKS, Agent, Message, MessageRole, ModelProfile, Session
 from .selectors import agent_missing
@@ -68,7 +68,7 @@ def session_of(rows: Sequence[Row]) -> Session:
         raise not_found("session")
     width = len(Session._meta.concrete_fields)  # noqa: SLF001 Django's documented model API
     session = read(Session, rows[0][:width])
-    session.agent = read(Agent, rows[0][width:])
+    relate(session, "agent", read(Agent, rows[0][width:]))
     return session
 
 

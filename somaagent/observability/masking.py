@@ -25,6 +25,7 @@ _SECRET_TEXT = re.compile(
     r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*",
     re.IGNORECASE,
 )
+_ID = re.compile(r"[0-9a-f-]*")
 
 
 @functools.lru_cache(maxsize=1024)
@@ -50,7 +51,8 @@ def masked(value: Any, depth: int = _DEPTH) -> Any:
 
 def masked_text(text: str) -> str:
     """The text with keys, tokens and passwords in it replaced."""
-    if text.isalnum():  # most values of a line are; what the expression finds holds a space or a sign
+    # Most values of a line are: what the expression finds holds a space or a sign, and other letters.
+    if text.isalnum() or _ID.fullmatch(text):
         return text
     return _SECRET_TEXT.sub(_keep_label, text)
 

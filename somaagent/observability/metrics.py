@@ -11,6 +11,7 @@ import os
 import re
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -219,6 +220,13 @@ class VaultAccess(Protocol):
     def token_seconds_left(self) -> float | None: ...
 
     def last_error(self) -> str: ...
+
+
+def count_tokens(tokens: Mapping[str, int]) -> None:
+    """Adds what a model's server counted, by kinds such as ``input_tokens``."""
+    for kind, count in tokens.items():
+        if count:
+            MODEL_TOKENS.labels(kind=kind.removesuffix("_tokens")).inc(count)
 
 
 def watch_vault(service: str, access: VaultAccess) -> None:

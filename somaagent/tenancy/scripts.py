@@ -273,7 +273,7 @@ def _writer(field: models.Field[Any, Any]) -> Callable[[models.Model], Any]:
     given = operator.attrgetter(field.attname)
     if isinstance(field, models.JSONField):
         return lambda row: None if (value := given(row)) is None else Jsonb(value)
-    if isinstance(field, models.DateField):  # set by itself where it says so
+    if isinstance(field, models.DateField) and (field.auto_now or field.auto_now_add):  # set by itself
         return lambda row: field.pre_save(row, add=True)
     return given
 
@@ -304,6 +304,12 @@ def fresh(model: type[M], **values: Any) -> M:
     row = _bare(model)
     row.__dict__.update(constants | made | values)
     return row
+
+
+def relate(row: models.Model, name: str, other: models.Model) -> None:
+    """Sets a foreign key to a row at hand. An assignment does the same, and asks Django's routers first."""
+    setattr(row, f"{name}_id", other.pk)
+    row._state.fields_cache[name] = other  # noqa: SLF001 where Django keeps it
 
 
 def _bare(model: type[M]) -> M:

@@ -49,10 +49,18 @@ COMMANDS = {
 }
 
 
+# The scripted model is asked as most are; the one that comes along knows no tools.
+_NATIVE = """
+from apps.sessions.models import ModelProfile
+from somaagent.tenancy.models import Tenant
+from somaagent.tenancy.scope import tenant_scope
+with tenant_scope(Tenant.objects.get().id):
+    ModelProfile.objects.update(tool_calls="native")
+"""
 # Until its list is read: on a machine that is busy, a host would go on without.
 _LEDGER = """
 import asyncio
-from apps.sessions.models import Agent, ModelProfile
+from apps.sessions.models import Agent
 from apps.tools import toolbox
 from apps.tools.mcp.models import McpServer
 from somaagent.tenancy.models import Tenant
@@ -61,7 +69,6 @@ tenant = Tenant.objects.get()
 with tenant_scope(tenant.id):
     McpServer.objects.create(tenant=tenant, slug="ledger", name="Ledger", url="{url}")
     Agent.objects.update(tools=["ledger__*"])
-    ModelProfile.objects.update(tool_calls="native")
 async def read():
     async with asyncio.timeout({patience}):
         while not await toolbox.tools_named(tenant.id, ["ledger__*"]):
@@ -159,9 +166,8 @@ def town(
             server_processes = closing.enter_context(servers.started(built))
             running = RunningStack.of(built)
             seeded = _seed(running, model_url)
-            if ledger_url:
-                script = _LEDGER.format(url=ledger_url, patience=READY_SECONDS)
-                stack.manage(running, "shell", "--verbosity=0", "-c", script, settings=settings)
+            ledger = _LEDGER.format(url=ledger_url, patience=READY_SECONDS) if ledger_url else ""
+            stack.manage(running, "shell", "--verbosity=0", "-c", _NATIVE + ledger, settings=settings)
             made = Town(running, server_processes, model_url, seeded["api_key"], dict(settings))
             try:
                 for name in processes:

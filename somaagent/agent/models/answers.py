@@ -32,15 +32,18 @@ class AnswerReader(ABC):
     """Reads the objects of a stream, or one whole answer.
 
     ``finished`` once the server said why it stopped; ``begun`` once it wrote anything, also reasoning.
-    A protocol says how one object is read, when nothing can follow, and what its words for the end mean.
+    A protocol says how one object is read, when nothing can follow (``_done``, or ``last_word``, which is no
+    JSON), and what its words for the end mean.
     """
 
     what: ClassVar[str]
+    last_word: ClassVar[bytes | None] = None
     reasons: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, model: str, secret: str | None = None) -> None:
         """``secret`` is kept out of what the server's error messages are quoted with."""
         self.begun = False
+        self._done = False
         self._model = model
         self._secret = secret
         self._reason = ""
@@ -52,19 +55,26 @@ class AnswerReader(ABC):
 
     @property
     def finished(self) -> bool:
-        return bool(self._reason)
+        return self._done or bool(self._reason)
 
     @property
-    @abstractmethod
     def complete(self) -> bool:
         """Nothing that matters can follow."""
+        return self._done
 
     def read(self, text: bytes) -> None:
-        """Take in one JSON object. Raises ``SomaError``: garbled, or the error that the object tells of."""
+        """Take in one JSON object; nothing counts that follows the last. Raises ``SomaError``: garbled, or
+        the error that the object tells of.
+        """
+        if self._done:
+            return
         try:
             answer = orjson.loads(text)
         except orjson.JSONDecodeError:
-            raise garbled("it is not JSON") from None
+            if text != self.last_word:
+                raise garbled("it is not JSON") from None
+            self._done = True
+            return
         if not isinstance(answer, dict):
             raise garbled("it is not a JSON object")
         if answer.get("error"):
@@ -97,9 +107,6 @@ class AnswerReader(ABC):
     @abstractmethod
     def _reasoning(self) -> tuple[Reasoning, ...]:
         """All that the model thought, as its server wants it back."""
-
-    def _text(self, text: Any) -> None:
-        self._write(TextChunk, text)
 
     def _write(self, kind: type[Written], text: Any) -> None:
         """What the model wrote, if it is anything. Raises TypeError where it is no text."""

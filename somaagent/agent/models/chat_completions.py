@@ -11,7 +11,7 @@ from somaagent.agent.content import File, Image, Part, Reasoning, Text
 from somaagent.agent.failures import refused_request
 from somaagent.agent.messages import ModelMessage, ToolCall, Usage
 from somaagent.agent.models.answers import AnswerReader, PartialCall
-from somaagent.agent.ports import ModelSettings, ReasoningChunk, ToolSchema
+from somaagent.agent.ports import ModelSettings, ReasoningChunk, TextChunk, ToolSchema
 
 PROTOCOL = "chat_completions"
 # Where servers put reasoning: DeepSeek, vLLM, llama.cpp and LM Studio in the first, OpenRouter, Groq and
@@ -19,7 +19,6 @@ PROTOCOL = "chat_completions"
 # without it.
 REASONING_FIELDS = ("reasoning_content", "reasoning")
 PYDANTIC_AI = "pydantic_ai"  # whose notes on a call are no other protocol's
-_DONE = b"[DONE]"
 
 
 def request_body(
@@ -125,31 +124,22 @@ class CompletionReader(AnswerReader):
     """Reads the chunks of a streamed chat completion, or a whole one."""
 
     what = "a chat completion"
+    last_word = b"[DONE]"
     reasons: ClassVar = {"function_call": "tool_calls", "eos": "stop", "max_tokens": "length"}
 
     def __init__(self, model: str, secret: str | None = None) -> None:
         super().__init__(model, secret)
-        self._done = False
         self._has_usage = False
         self._thoughts: list[str] = []
         self._field = REASONING_FIELDS[0]
         self._details: list[dict[str, Any]] = []
 
     @property
-    def finished(self) -> bool:
-        return self._done or super().finished
-
-    @property
     def complete(self) -> bool:
         return self._done or (self.finished and self._has_usage)
 
-    def read(self, text: bytes) -> None:
-        if self._done or text == _DONE:
-            self._done = True
-        else:
-            super().read(text)
-
     def _read(self, answer: Mapping[str, Any]) -> None:
+        """Once for each token: what a token does not have is not gone into."""
         if usage := answer.get("usage"):
             self._usage, self._has_usage = _usage(usage), True
         choices = answer.get("choices")
@@ -157,8 +147,10 @@ class CompletionReader(AnswerReader):
             raise KeyError("choices")
         for choice in choices or ():
             said = choice.get("delta") or choice.get("message") or {}
-            self._think(said)
-            self._text(_joined(said.get("content")))
+            if said.get("reasoning_content") or said.get("reasoning") or said.get("reasoning_details"):
+                self._think(said)
+            if content := said.get("content"):
+                self._write(TextChunk, content if isinstance(content, str) else _joined(content))
             for position, part in enumerate(said.get("tool_calls") or ()):
                 self._read_call(position, part)
             if reason := choice.get("finish_reason"):

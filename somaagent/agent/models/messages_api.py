@@ -13,7 +13,7 @@ from somaagent.agent.content import Reasoning
 from somaagent.agent.messages import ModelMessage, Usage
 from somaagent.agent.models.answers import AnswerReader, PartialCall
 from somaagent.agent.models.message_blocks import PROTOCOL, blocks_of
-from somaagent.agent.ports import ModelSettings, ReasoningChunk, ToolSchema
+from somaagent.agent.ports import ModelSettings, ReasoningChunk, TextChunk, ToolSchema
 
 # The API wants a number; this one every model of it can write.
 _MAX_TOKENS = 4096
@@ -132,17 +132,8 @@ class MessageReader(AnswerReader):
 
     def __init__(self, model: str, secret: str | None = None) -> None:
         super().__init__(model, secret)
-        self._stopped = False
         self._counts: dict[str, int] = {}
         self._thoughts: dict[int, Thought] = {}
-
-    @property
-    def finished(self) -> bool:
-        return self._stopped or super().finished
-
-    @property
-    def complete(self) -> bool:
-        return self._stopped
 
     def _read(self, answer: Mapping[str, Any]) -> None:
         match answer["type"]:
@@ -158,7 +149,7 @@ class MessageReader(AnswerReader):
                 self._reason = str(answer["delta"].get("stop_reason") or self._reason)
                 self._count(answer.get("usage"))
             case "message_stop":
-                self._stopped = True
+                self._done = True
 
     def _whole(self, message: Mapping[str, Any]) -> None:
         for index, block in enumerate(message["content"]):
@@ -169,7 +160,7 @@ class MessageReader(AnswerReader):
     def _block(self, index: int, block: Mapping[str, Any]) -> None:
         match block["type"]:
             case "text":
-                self._text(block.get("text"))
+                self._write(TextChunk, block.get("text"))
             case "thinking":
                 self._thoughts[index] = Thought(signature=str(block.get("signature") or ""))
                 self._think(index, block.get("thinking"))
@@ -186,7 +177,7 @@ class MessageReader(AnswerReader):
     def _delta(self, index: int, delta: Mapping[str, Any]) -> None:
         match delta["type"]:
             case "text_delta":
-                self._text(delta["text"])
+                self._write(TextChunk, delta["text"])
             case "thinking_delta":
                 self._think(index, delta["thinking"])
             case "signature_delta" if index in self._thoughts:

@@ -173,6 +173,9 @@ async def test_streams_of_all_dialects_read_the_same(bench: Bench):
         b"\xef\xbb\xbf"
         + b"".join(b"data: " + event.replace(b":[", b":\ndata: [") + b"\n\n" for event in (*words, last)),
         b"\n\n".join(b"data: " + event for event in (*words, last)),
+        b"".join(
+            b"data: " + event + b"\n\n" for event in (*words, last, b"[DONE]", b"[DONE]", b"more", words[0])
+        ),
     ]
     for body in dialects:
         for size in (1, 7, len(body)):
@@ -189,6 +192,32 @@ async def test_an_answer_that_is_whole_survives_a_server_that_does_not_say_goodb
         async with raw_server(speak(body, 10, keep_open=keep_open)) as url:
             chunks = await bench.ask("anything", base_url=url, timeouts=hasty)
         assert text_of(chunks) == "Done."
+
+
+async def test_a_reader_slower_than_its_model_gets_every_word(bench: Bench):
+    """What has come and is not read yet is held back, and comes when it is."""
+    words = [f"word{number} " for number in range(60_000)]
+    said = [f'{{"choices":[{{"delta":{{"content":"{word}"}}}}]}}' for word in words]
+    end = '{"choices":[{"delta":{},"finish_reason":"stop"}]}'
+    events = [f"data: {event}\n\n".encode() for event in (*said, end, "[DONE]")]
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n")
+        writer.write(b"Transfer-Encoding: chunked\r\n\r\n")
+        for event in events:
+            writer.write(b"%x\r\n%s\r\n" % (len(event), event))
+            await writer.drain()
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+
+    text: list[str] = []
+    async with raw_server(handler) as url:
+        model = bench.model(base_url=url, max_response_bytes=10_000_000)
+        async for chunk in model.stream([ModelMessage("user", "anything")], settings=ModelSettings()):
+            text += [chunk.text] if isinstance(chunk, TextChunk) else []
+            await asyncio.sleep(0.01)
+    assert "".join(text) == "".join(words)
 
 
 @pytest.mark.parametrize(
