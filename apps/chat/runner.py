@@ -68,8 +68,6 @@ logger = structlog.get_logger(__name__)
 COALESCE_SECONDS = 0.025
 # Calls that were kept as done when they were judged.
 NEVER_RAN = frozenset({CallOutcome.REFUSED, CallOutcome.DENIED, CallOutcome.EXPIRED})
-# To put a turn's end together takes as long as to tell what was said: readers come first, for so long.
-FIRST_SAID_SECONDS = 0.005
 # For events on their way to Valkey, when a turn is given back.
 LAST_WORDS_SECONDS = 5.0
 
@@ -339,7 +337,6 @@ class _Host:
         return given
 
     async def _finish(self, ending: Ending) -> UUID | None:
-        await self.teller.catch_up(FIRST_SAID_SECONDS)
         failed = TurnFailed.of(ending.error) if ending.error else None
         cut_short = endings.cut_short(self.work, self.unended, self.summaries)
         self.usage += self.summaries + self.begun_usage

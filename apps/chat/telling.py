@@ -52,11 +52,6 @@ class Teller:
         if self._task is not None:
             await asyncio.shield(self._task)
 
-    async def catch_up(self, seconds: float) -> None:
-        """Returns when what is on its way is told, or cannot be, or the time is over. Never raises."""
-        if self._task is not None and not self._task.done():
-            await asyncio.wait({self._task}, timeout=seconds)
-
     async def stop(self, seconds: float) -> None:
         """Returns when all is told or the time is over: what is not told by then, is not. Never raises."""
         self._begin()
