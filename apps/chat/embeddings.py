@@ -119,7 +119,7 @@ def _record(
 ) -> None:
     metrics.EMBEDDINGS.labels(state=state).inc()
     metrics.EMBEDDING_SECONDS.observe(seconds)
-    metrics.MODEL_TOKENS.labels(kind="input").inc(usage.input_tokens)
+    metrics.count_tokens(usage.tokens())
     logger.info(
         "embeddings.finished",
         profile=profile.slug,

@@ -304,7 +304,7 @@ def _kept(
         if ahead is not None and not work.budgeted:  # a budget is asked with the turn's row
             ahead(work)
         yield Last([together(*batch)])
-    return Submitted(turn, submitted.starts, work, submitted.stopped)
+    return dataclasses.replace(submitted, work=work)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from somaagent.agent.messages import Usage
@@ -30,13 +30,7 @@ def priced(usage: Usage, prices: Prices) -> Usage:
     The cost is not known (``None``) where a token has no price, and where the server counted no token at
     all: each call reads some.
     """
-    return Usage(
-        usage.input_tokens,
-        usage.cached_tokens,
-        usage.output_tokens,
-        usage.reasoning_tokens,
-        _cost(usage, prices),
-    )
+    return replace(usage, cost=_cost(usage, prices))
 
 
 def _cost(usage: Usage, prices: Prices) -> Decimal | None:

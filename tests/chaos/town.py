@@ -54,18 +54,16 @@ _NATIVE = """
 from apps.sessions.models import ModelProfile
 from somaagent.tenancy.models import Tenant
 from somaagent.tenancy.scope import tenant_scope
-with tenant_scope(Tenant.objects.get().id):
+tenant = Tenant.objects.get()
+with tenant_scope(tenant.id):
     ModelProfile.objects.update(tool_calls="native")
 """
-# Until its list is read: on a machine that is busy, a host would go on without.
+# Behind the former. Until its list is read: on a machine that is busy, a host would go on without.
 _LEDGER = """
 import asyncio
 from apps.sessions.models import Agent
 from apps.tools import toolbox
 from apps.tools.mcp.models import McpServer
-from somaagent.tenancy.models import Tenant
-from somaagent.tenancy.scope import tenant_scope
-tenant = Tenant.objects.get()
 with tenant_scope(tenant.id):
     McpServer.objects.create(tenant=tenant, slug="ledger", name="Ledger", url="{url}")
     Agent.objects.update(tools=["ledger__*"])

@@ -18,6 +18,8 @@ PROTOCOL = "chat_completions"
 # newer vLLM in the second. It goes back in the field in which it came: some refuse the results of tools
 # without it.
 REASONING_FIELDS = ("reasoning_content", "reasoning")
+_DETAILS = "reasoning_details"
+_THOUGHTS = frozenset({*REASONING_FIELDS, _DETAILS})
 PYDANTIC_AI = "pydantic_ai"  # whose notes on a call are no other protocol's
 
 
@@ -104,7 +106,7 @@ def _data_url(media_type: str | None, content: str | None) -> str:
 
 def _given_back(piece: Reasoning) -> dict[str, Any]:
     if details := piece.native.get("details"):
-        return {"reasoning_details": details}
+        return {_DETAILS: details}
     field = piece.native.get("field")
     return {field if field in REASONING_FIELDS else REASONING_FIELDS[0]: piece.text}
 
@@ -147,7 +149,7 @@ class CompletionReader(AnswerReader):
             raise KeyError("choices")
         for choice in choices or ():
             said = choice.get("delta") or choice.get("message") or {}
-            if said.get("reasoning_content") or said.get("reasoning") or said.get("reasoning_details"):
+            if not _THOUGHTS.isdisjoint(said):
                 self._think(said)
             if content := said.get("content"):
                 self._write(TextChunk, content if isinstance(content, str) else _joined(content))
@@ -164,7 +166,7 @@ class CompletionReader(AnswerReader):
                 self._write(ReasoningChunk, text)
                 self._thoughts.append(text)
                 break
-        for detail in said.get("reasoning_details") or ():
+        for detail in said.get(_DETAILS) or ():
             self.begun = True
             _merge(self._details, detail)
 

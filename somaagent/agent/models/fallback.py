@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from somaagent.agent.failures import ModelError, failure
 from somaagent.agent.messages import ModelMessage
@@ -85,5 +85,4 @@ class FallbackModel:
 def _signed(chunk: ModelChunk, candidate: Candidate) -> ModelChunk:
     if not isinstance(chunk, FinishChunk):
         return chunk
-    usage = priced(chunk.usage, candidate.prices)
-    return FinishChunk(chunk.reason, usage, candidate.name, chunk.reasoning)
+    return replace(chunk, profile=candidate.name, usage=priced(chunk.usage, candidate.prices))
