@@ -16,6 +16,7 @@ from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.budgets import statements as budgets
 from somaagent.tenancy.budgets.standing import refuse_spent
 from somaagent.tenancy.ledger.statements import recorded
+from somaagent.tenancy.outbox.statements import told
 from somaagent.tenancy.patience import performed_patiently
 from somaagent.tenancy.payers import Payer
 from somaagent.tenancy.scripts import Last, Script, Statement, performed, rows_of, together
@@ -84,7 +85,8 @@ class Account:
         if self._budgeted:
             await self._do(*budgets.settled([row], self._payer))
         else:
-            await self._do(together(*recorded(row)))
+            event, record = recorded(row)
+            await self._do(together(told(event), record))
 
     async def close(self, messages: Sequence[ModelMessage] = ()) -> None:
         """The run is over. What a step wrote that came to no end is guessed, as of a turn."""

@@ -3,32 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from somaagent.tenancy.outbox.statements import INSERT
-from somaagent.tenancy.scripts import Statement
+from somaagent.agent.messages import Usage
+from somaagent.tenancy.outbox.statements import Event, event, told
+from somaagent.tenancy.scripts import Row, Script, Statement, read
 
+from . import statements
+from .models import Turn
 from .webhooks.statements import deliveries
 
-# The cost is a decimal string, as in the API.
-_EVENTS = f"""
-{INSERT}
-SELECT uuidv7(), clock_timestamp(), turn.tenant_id, 'turn.finished', turn.id::text, jsonb_build_object(
-    'turn_id', turn.id, 'session_id', turn.session_id, 'user_id', turn.user_id, 'state', turn.state,
-    'error_code', turn.error_code, 'finished_at', turn.finished_at,
-    'usage', jsonb_build_object(
-        'input_tokens', turn.input_tokens, 'cached_tokens', turn.cached_tokens,
-        'output_tokens', turn.output_tokens, 'reasoning_tokens', turn.reasoning_tokens,
-        'cost', turn.cost::text
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A turn that has just ended, as its row says."""
+
+    turn_id: UUID
+    tenant_id: UUID
+    session_id: UUID
+    user_id: UUID
+    state: str
+    error_code: str
+    finished_at: datetime
+    usage: Usage
+
+
+def turn_ended(turn: Ended) -> tuple[Event, Statement]:
+    """In the transaction that ends a turn: its event, and its deliveries (rows: ids)."""
+    made = deliveries(
+        tenant_id=turn.tenant_id, user_id=turn.user_id, turn_id=turn.turn_id, event=f"turn.{turn.state}"
     )
-)
-FROM chat_turn turn WHERE turn.id = ANY(%(turns)s) AND turn.state IN ('completed', 'failed', 'cancelled')
-"""  # noqa: S608 columns of ours
+    return event(tenant_id=turn.tenant_id, kind="turn.finished", subject=turn.turn_id, data=_data(turn)), made
 
 
-def turns_ended(turn_ids: Sequence[UUID]) -> tuple[Statement, Statement]:
-    """For turns that have just ended, in the transaction that ended them; what still runs is passed over.
+def turns_ended(turn_ids: Sequence[UUID]) -> Script[list[Row]]:
+    """The same for turns that ended before in the transaction; what still runs is passed over."""
+    (rows,) = yield [statements.over(turn_ids)]
+    if not rows:
+        return []
+    ended = [turn_ended(_row(read(Turn, row))) for row in rows]
+    _, *made = yield [told(*(event for event, _ in ended)), *(deliveries for _, deliveries in ended)]
+    return [row for rows in made for row in rows]
 
-    To be sent ``together``; the rows are those of ``deliveries``.
-    """
-    return Statement(_EVENTS, {"turns": list(turn_ids)}), deliveries(turn_ids)
+
+def _row(turn: Turn) -> Ended:
+    if turn.finished_at is None:
+        raise ValueError(f"Turn {turn.id} has not ended.")
+    return Ended(
+        turn.id,
+        turn.tenant_id,
+        turn.session_id,
+        turn.user_id,
+        turn.state,
+        turn.error_code,
+        turn.finished_at,
+        turn.usage,
+    )
+
+
+def _data(turn: Ended) -> dict[str, Any]:
+    """As ``outbox.catalogue.TurnFinished`` says."""
+    return {
+        "turn_id": turn.turn_id,
+        "session_id": turn.session_id,
+        "user_id": turn.user_id,
+        "state": turn.state,
+        "error_code": turn.error_code,
+        "finished_at": turn.finished_at,
+        "usage": turn.usage.data(),
+    }

@@ -26,7 +26,7 @@ from somaagent.tenancy.statements import membership, role_of
 
 from . import calls, history, statements
 from .calls import TakenUp
-from .ended import turns_ended
+from .ended import Ended, turn_ended
 from .models import HOSTED_STATES, Step, Turn, TurnState
 from .requests import request_of
 from .spending import Spent
@@ -54,21 +54,21 @@ def turn_claim(*, tenant_id: UUID, turn_id: UUID, owner: str) -> Script[Work | N
         return None
     session_id, input_id, attempt, submitted_at, kept, user_id, begun, key_id = taken[0]
     request = request_of(kept)
-    agents, profiles, members, newest, done, ratio, standing = yield [
+    agents, members, newest, done, ratio, budgeted = yield [
         sessions.session_agent(session_id),
-        sessions.session_profiles(session_id),
         membership(user_id),
         sessions.history(session_id=session_id, end=input_id, question=input_id),
         statements.steps(turn_id),
         statements.last_ratio(session_id),
-        budgets.standing(user_id=user_id, key_id=key_id),
+        budgets.some(),
     ]
     agent = sessions.agent_of(agents, None)
+    applying = yield from budgets.applied(budgeted, user_id=user_id, key_id=key_id, agent_id=agent.id)
     kept_steps = [StepCompleted.from_data(orjson.loads(data)) for (data,) in done]
     conversation = yield from history.conversation(
         session_id=session_id,
         agent=agent,
-        profiles=sessions.profiles_of(profiles),
+        profiles=(yield from sessions.profiles(agent)),
         newest=newest,
         question=input_id,
         ratio=ratio,
@@ -90,7 +90,7 @@ def turn_claim(*, tenant_id: UUID, turn_id: UUID, owner: str) -> Script[Work | N
         done=kept_steps,
         taken_up=(yield from _taken_up(turn_id, begun)) if begun else None,
         request=request,
-        budgeted=bool(budgets.applying(standing, agent.id)),
+        budgeted=bool(applying),
     )
 
 
@@ -191,13 +191,16 @@ def turn_finish(*, work: Work, outcome: Outcome) -> Script[Finished]:
             complete=outcome.state == TurnState.COMPLETED,
             waiting=statements.questions_not_taken(work.session_id),
         )
+    finished_at = timezone.now()
+    facts = _facts(outcome, answer, finished_at)
     # First the session, then its turns, as everybody who needs both.
     first = [
         sessions.session_held(work.session_id),
-        needed(statements.end(turn_id=work.turn_id, owner=work.owner, facts=_facts(outcome, answer))),
+        needed(statements.end(turn_id=work.turn_id, owner=work.owner, facts=facts)),
         statements.not_taken(work.session_id),
     ]
-    writes = with_charges(work, outcome.spent(), *batch, *turns_ended([work.turn_id]))
+    event, deliveries = turn_ended(_ended(work, outcome, finished_at))
+    writes = with_charges(work, outcome.spent(), *batch, deliveries, events=[event])
     try:
         if work.tools and outcome.state != TurnState.COMPLETED:
             _, _, not_taken = yield first
@@ -231,10 +234,23 @@ def _following(not_taken: Sequence[Row]) -> UUID | None:
     return next((turn_id for turn_id, state in not_taken if state == TurnState.QUEUED), None)
 
 
-def _facts(outcome: Outcome, answer: UUID | None) -> dict[str, object]:
+def _ended(work: Work, outcome: Outcome, finished_at: datetime) -> Ended:
+    return Ended(
+        work.turn_id,
+        work.tenant_id,
+        work.session_id,
+        work.user.id,
+        outcome.state.value,
+        outcome.error_code,
+        finished_at,
+        outcome.usage,
+    )
+
+
+def _facts(outcome: Outcome, answer: UUID | None, finished_at: datetime) -> dict[str, object]:
     return {
         "state": outcome.state.value,
-        "finished_at": timezone.now(),
+        "finished_at": finished_at,
         "lease_expires_at": None,
         "begun": None,
         "error_code": outcome.error_code,

@@ -9,6 +9,7 @@ from django.db import models
 from django.utils import timezone
 
 from apps.tools.models import Answer
+from somaagent.agent.messages import Usage
 from somaagent.tenancy.fields import IdempotentCreate, TenantOwned, tenant_without_index
 
 
@@ -104,25 +105,12 @@ class Turn(TenantOwned, IdempotentCreate):
                 condition=models.Q(state__in=SOUGHT_STATES),
                 name="turn_of_state",
             ),
-            models.Index(
-                fields=["lease_expires_at"],
-                condition=models.Q(state__in=HOSTED_STATES),
-                name="turn_open_by_lease",
-            ),
+            # Each index is entered twice by a turn: this one is for those that are open, and for those that
+            # no host ever took.
             models.Index(
                 fields=["session", "id"],
-                condition=models.Q(state__in=OPEN_STATES),
-                name="turn_unfinished_of_session",
-            ),
-            models.Index(
-                fields=["approvals_expire_at"],
-                condition=models.Q(state=TurnState.AWAITING_APPROVAL),
-                name="turn_awaiting_approval",
-            ),
-            models.Index(
-                fields=["session"],
-                condition=models.Q(started_at__isnull=True),
-                name="turn_not_taken_of_session",
+                condition=models.Q(state__in=OPEN_STATES) | models.Q(started_at__isnull=True),
+                name="turn_waiting_of_session",
             ),
         ]
         constraints: ClassVar = [
@@ -136,6 +124,13 @@ class Turn(TenantOwned, IdempotentCreate):
 
     def __str__(self) -> str:
         return f"Turn {self.id} ({self.state})"
+
+    @property
+    def usage(self) -> Usage:
+        """The sum of its steps."""
+        return Usage(
+            self.input_tokens, self.cached_tokens, self.output_tokens, self.reasoning_tokens, self.cost
+        )
 
 
 class Step(TenantOwned):

@@ -156,38 +156,35 @@ def _new_session(actor: Actor, agent: str | None, place: Place) -> Script[_Taken
         raise invalid(
             "body.session_id", "Name the session of the message that the input follows or replaces."
         )
-    rows, profiles, standing = yield [
-        sessions.agent_named(agent),
-        sessions.agent_profiles(agent),
-        budgets.standing(user_id=actor.user_id, key_id=actor.key_id),
-    ]
+    rows, kept = yield [sessions.agent_named(agent), budgets.some()]
     session = session_services.session_new(actor=actor, agent=sessions.agent_of(rows, agent))
-    return _affordable(session, sessions.profiles_of(profiles), standing)
+    return (yield from _affordable(actor, session, kept))
 
 
 def _affordable(
+    actor: Actor,
     session: Session,
-    profiles: list[ModelProfile],
-    standing: Sequence[Row],
+    kept: Sequence[Row],
     found: Sequence[Row] = (),
     ratio: Sequence[Row] = (),
-) -> _Taken:
+) -> Script[_Taken]:
     """Raises ``budget_exceeded`` where a budget that applies has nothing left."""
-    applying = budgets.applying(standing, session.agent_id)
+    applying = yield from budgets.applied(
+        kept, user_id=actor.user_id, key_id=actor.key_id, agent_id=session.agent_id
+    )
     refuse_spent(applying)
+    profiles = yield from sessions.profiles(session.agent)
     return _Taken(session, profiles, applying, found, ratio)
 
 
 def _taken_session(actor: Actor, session_id: UUID) -> Script[_Taken]:
-    taken, found, profiles, ratio, standing = yield [
+    taken, found, ratio, kept = yield [
         sessions.session_taken(session_id=session_id, user_id=actor.user_id),
         statements.open_turns(session_id),
-        sessions.session_profiles(session_id),
         statements.last_ratio(session_id),
-        budgets.standing(user_id=actor.user_id, key_id=actor.key_id),
+        budgets.some(),
     ]
-    session = sessions.session_of(taken)
-    return _affordable(session, sessions.profiles_of(profiles), standing, found, ratio)
+    return (yield from _affordable(actor, sessions.session_of(taken), kept, found, ratio))
 
 
 def _make_room(taken: _Taken, on_busy: OnBusy) -> Script[tuple[list[Turn], bool]]:
@@ -204,7 +201,7 @@ def _make_room(taken: _Taken, on_busy: OnBusy) -> Script[tuple[list[Turn], bool]
     stopped = [read(Turn, row) for row in (*waiting, *running)]
     yield from calls_end([turn.id for turn in stopped[: len(waiting)]])
     # Nobody is woken for these: the sweep finds them.
-    yield [together(*turns_ended([turn.id for turn in stopped]))]
+    yield from turns_ended([turn.id for turn in stopped])
     return stopped, bool(running)
 
 
@@ -332,7 +329,8 @@ def turn_cancel(*, actor: Actor, turn_id: UUID) -> Script[Cancelled]:
     turn = read(Turn, stopped[0])
     if waiting:
         yield from calls_end([turn.id])
-    made, found = yield [together(*turns_ended([turn.id])), statements.open_turns(turn.session_id)]
+    made = yield from turns_ended([turn.id])
+    (found,) = yield [statements.open_turns(turn.session_id)]
     waits = bool(found) and all(state == TurnState.QUEUED for _, state in found)
     return Cancelled(turn, found[0][0] if waits else None, tuple(delivery_id for delivery_id, _ in made))
 

@@ -16,14 +16,15 @@ from somaagent.tenancy.scripts import Statement, columns, inserted
 
 from .models import OPEN_STATES, Step, Turn
 
-_OPEN = {"open": [state.value for state in OPEN_STATES]}
+# Written out: a plan for whatever states could not use the index of these.
+_IS_OPEN = "state IN ({})".format(", ".join(f"'{state}'" for state in OPEN_STATES))
 
 # Nothing that a queued turn has to wait for: its session's running turn, or an older one that waits.
-_TIME_HAS_COME = """NOT EXISTS (
+_TIME_HAS_COME = f"""NOT EXISTS (
     SELECT 1 FROM chat_turn before
-    WHERE before.session_id = turn.session_id AND before.state = ANY(%(open)s)
+    WHERE before.session_id = turn.session_id AND before.{_IS_OPEN}
     AND (before.state <> 'queued' OR before.id < turn.id)
-)"""
+)"""  # noqa: S608 states of ours
 
 _TAKE = f"""
 UPDATE chat_turn turn
@@ -79,10 +80,8 @@ def more_of(messages: Sequence[UUID]) -> list[Statement]:
 
 def open_turns(session_id: UUID) -> Statement:
     """Id and state of the session's running turn and of those that wait, oldest first."""
-    sql = (
-        "SELECT id, state FROM chat_turn WHERE session_id = %(session)s AND state = ANY(%(open)s) ORDER BY id"
-    )
-    return Statement(sql, {"session": session_id, **_OPEN})
+    sql = f"SELECT id, state FROM chat_turn WHERE session_id = %(session)s AND {_IS_OPEN} ORDER BY id"  # noqa: S608 as above
+    return Statement(sql, {"session": session_id})
 
 
 def stop_all(session_id: UUID) -> list[Statement]:
@@ -116,13 +115,13 @@ def take(*, turn_id: UUID, owner: str, until: datetime) -> Statement:
 
     Where another turn of the session is taken in the same moment, the index of running turns refuses one.
     """
-    return Statement(_TAKE, {"turn": turn_id, "owner": owner, "until": until, "now": timezone.now(), **_OPEN})
+    return Statement(_TAKE, {"turn": turn_id, "owner": owner, "until": until, "now": timezone.now()})
 
 
 def left(since: datetime, turn_id: UUID | None = None) -> Statement:
     """Turns whose time has come, and that wait for a host since then; of all, or that one if it is one."""
     one = "" if turn_id is None else " AND id = %(turn)s"
-    return Statement(_LEFT + one, {"since": since, "turn": turn_id, **_OPEN})
+    return Statement(_LEFT + one, {"since": since, "turn": turn_id})
 
 
 def steps(turn_id: UUID) -> Statement:
@@ -232,6 +231,14 @@ def questions_not_taken(session_id: UUID) -> Statement:
     """The messages that those turns answer."""
     sql = "SELECT input_message_id FROM chat_turn WHERE session_id = %(session)s AND started_at IS NULL"
     return Statement(sql, {"session": session_id})
+
+
+def over(turn_ids: Sequence[UUID]) -> Statement:
+    """Those of the turns that have ended, oldest first."""
+    return _turns(
+        "turn.id = ANY(%(turns)s) AND turn.state IN ('completed', 'failed', 'cancelled') ORDER BY turn.id",
+        {"turns": list(turn_ids)},
+    )
 
 
 def ended(turn_id: UUID) -> Statement:

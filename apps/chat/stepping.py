@@ -14,6 +14,7 @@ from somaagent.agent.ports import Outcome, ToolResult
 from somaagent.agent.step_events import StepAnswered, ToolFinished
 from somaagent.tenancy.budgets import statements as budgets
 from somaagent.tenancy.ledger.statements import recorded
+from somaagent.tenancy.outbox.statements import Event, told
 from somaagent.tenancy.scripts import Last, Missed, Script, Statement, needed, together
 
 from . import calls, statements
@@ -34,15 +35,23 @@ def while_held(work: Work, *writes: Statement, spent: Sequence[Spent] = ()) -> S
     return True
 
 
-def with_charges(work: Work, spent: Sequence[Spent], *writes: Statement) -> list[Statement]:
-    """The writes, with the rows of the last of them, and what steps used: once, as a step that another host
-    ends was charged when it began. Where budgets apply, they count it in the same moment.
+def with_charges(
+    work: Work, spent: Sequence[Spent], *writes: Statement, events: Sequence[Event] = ()
+) -> list[Statement]:
+    """The writes, with the rows of the last of them, the events, and what steps used: once, as a step that
+    another host ends was charged when it began. Where budgets apply, they count it in the same moment.
     """
     payer = work.payer()
     rows = [record_of(payer, one, work.conversation.profiles) for one in spent]
+    charged: list[Statement] = []
     if work.budgeted:
-        return [*budgets.settled(rows, payer), together(*writes)]
-    return [together(*(write for row in rows for write in recorded(row)), *writes)]
+        charged = budgets.settled(rows, payer)
+    else:
+        # One row of a table after the other costs less than two statements.
+        charges = [recorded(row) for row in rows]
+        events = [*(event for event, _ in charges), *events]
+        writes = (*(record for _, record in charges), *writes)
+    return [*charged, together(*([told(*events)] if events else []), *writes)]
 
 
 def step_begin(*, work: Work, answered: StepAnswered) -> Script[bool]:

@@ -12,7 +12,6 @@ import orjson
 from django.db import IntegrityError
 
 from somaagent.agent.events import TurnCancelled, TurnCompleted, TurnEvent, TurnFailed
-from somaagent.agent.messages import Usage
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.idempotency import Idempotency
 from somaagent.tenancy.scope import in_database, in_tenant
@@ -236,9 +235,8 @@ def _ending(turn: Turn) -> TurnEvent:
         return TurnFailed(turn.error_code, turn.error_message, turn.error_retryable)
     if turn.state == TurnState.CANCELLED:
         return TurnCancelled()
-    usage = Usage(turn.input_tokens, turn.cached_tokens, turn.output_tokens, turn.reasoning_tokens, turn.cost)
     message = turn.output_message
-    return TurnCompleted(message.text if message else "", usage, str(message.id) if message else None)
+    return TurnCompleted(message.text if message else "", turn.usage, str(message.id) if message else None)
 
 
 def _record(sequence: int, event: TurnEvent) -> Record:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from somaagent.errors import not_found
-from somaagent.tenancy.scripts import Row, Statement, columns, fresh, inserted, read, relate
+from somaagent.tenancy.scripts import Row, Script, Statement, columns, fresh, inserted, read, relate
 
 from .models import MOST_FALLBACKS, Agent, Message, MessageRole, ModelProfile, Session
 from .selectors import agent_missing
 
+if TYPE_CHECKING:
+    from django.db import models
+
 HISTORY_AT_ONCE = 500
+_ITS_PROFILE = "JOIN agent_sessions_modelprofile profile ON profile.id = agent.model_profile_id"
 _HISTORY = """
 WITH RECURSIVE branch AS (
     SELECT id, parent_id, role, text, summary, 1 AS place
@@ -37,38 +42,55 @@ SELECT id, role, text, complete FROM branch ORDER BY place DESC
 """
 
 
+@functools.cache
+def _agent() -> str:
+    """The columns that ``agent_of`` reads."""
+    return f"{columns(Agent, 'agent')}, {columns(ModelProfile, 'profile')}"
+
+
 def agent_named(slug: str | None) -> Statement:
-    """The named agent, or the tenant's default where no name is given."""
-    sql = f"SELECT {columns(Agent, 'agent')} FROM agent_sessions_agent agent WHERE {_which(slug)}"  # noqa: S608 ours
+    """The named agent, or the tenant's default where no name is given; with its model profile."""
+    which = "agent.slug = %(slug)s" if slug else "agent.is_default"
+    sql = f"SELECT {_agent()} FROM agent_sessions_agent agent {_ITS_PROFILE} WHERE {which}"  # noqa: S608 ours
     return Statement(sql, {"slug": slug})
 
 
-def _which(slug: str | None) -> str:
-    return "agent.slug = %(slug)s" if slug else "agent.is_default"
-
-
 def agent_of(rows: Sequence[Row], slug: str | None) -> Agent:
+    """The agent, its model profile at hand."""
     if not rows:
         raise agent_missing(slug)
-    return read(Agent, rows[0])
+    return _agent_in(rows[0])
+
+
+def _agent_in(row: Row) -> Agent:
+    width = _width(Agent)
+    agent = read(Agent, row[:width])
+    relate(agent, "model_profile", read(ModelProfile, row[width:]))
+    return agent
+
+
+def _width(model: type[models.Model]) -> int:
+    return len(model._meta.concrete_fields)  # noqa: SLF001 Django's documented model API
 
 
 def session_taken(*, session_id: UUID, user_id: UUID) -> Statement:
     """A user's session with its agent, until the transaction's end nobody else's to change."""
     sql = f"""
-        SELECT {columns(Session, "session")}, {columns(Agent, "agent")}
+        SELECT {columns(Session, "session")}, {_agent()}
         FROM agent_sessions_session session JOIN agent_sessions_agent agent ON agent.id = session.agent_id
+        {_ITS_PROFILE}
         WHERE session.id = %(session)s AND session.user_id = %(user)s FOR NO KEY UPDATE OF session
     """  # noqa: S608 columns of ours
     return Statement(sql, {"session": session_id, "user": user_id})
 
 
 def session_of(rows: Sequence[Row]) -> Session:
+    """The session, with its agent and that one's model profile at hand."""
     if not rows:
         raise not_found("session")
-    width = len(Session._meta.concrete_fields)  # noqa: SLF001 Django's documented model API
+    width = _width(Session)
     session = read(Session, rows[0][:width])
-    relate(session, "agent", read(Agent, rows[0][width:]))
+    relate(session, "agent", _agent_in(rows[0][width:]))
     return session
 
 
@@ -79,10 +101,11 @@ def session_held(session_id: UUID) -> Statement:
 
 
 def session_agent(session_id: UUID) -> Statement:
-    """The agent of a session."""
+    """The agent of a session, with its model profile."""
     sql = f"""
-        SELECT {columns(Agent, "agent")}
+        SELECT {_agent()}
         FROM agent_sessions_session session JOIN agent_sessions_agent agent ON agent.id = session.agent_id
+        {_ITS_PROFILE}
         WHERE session.id = %(session)s
     """  # noqa: S608 columns of ours
     return Statement(sql, {"session": session_id})
@@ -98,28 +121,14 @@ def agent_slugs(session_ids: Sequence[UUID]) -> Statement:
     return Statement(sql, {"sessions": list(session_ids)})
 
 
-def agent_profiles(slug: str | None) -> Statement:
-    """The model profile of the agent that ``agent_named`` gives, and those that stand in for it."""
-    first = f"SELECT agent.model_profile_id FROM agent_sessions_agent agent WHERE {_which(slug)}"  # noqa: S608 ours
-    return _profiles(first, {"slug": slug})
-
-
-def session_profiles(session_id: UUID) -> Statement:
-    """The model profile of a session's agent, and those that stand in for it."""
-    first = """
-        SELECT agent.model_profile_id
-        FROM agent_sessions_session session JOIN agent_sessions_agent agent ON agent.id = session.agent_id
-        WHERE session.id = %(session)s
-    """
-    return _profiles(first, {"session": session_id})
-
-
-def _profiles(first: str, parameters: dict[str, Any]) -> Statement:
-    """A profile and those that stand in for it, in order: none of them twice."""
+def profiles(agent: Agent) -> Script[list[ModelProfile]]:
+    """The agent's model profile and those that stand in for it, in order: none of them twice."""
+    if agent.model_profile.fallback_id is None:
+        return [agent.model_profile]
     sql = f"""
         WITH RECURSIVE chain AS (
             SELECT id, fallback_id, 1 AS place, ARRAY[id] AS seen
-            FROM agent_sessions_modelprofile WHERE id = ({first})
+            FROM agent_sessions_modelprofile WHERE id = %(first)s
             UNION ALL
             SELECT following.id, following.fallback_id, chain.place + 1, chain.seen || following.id
             FROM chain JOIN agent_sessions_modelprofile following ON following.id = chain.fallback_id
@@ -127,11 +136,8 @@ def _profiles(first: str, parameters: dict[str, Any]) -> Statement:
         )
         SELECT {columns(ModelProfile, "profile")}
         FROM chain JOIN agent_sessions_modelprofile profile ON profile.id = chain.id ORDER BY chain.place
-    """  # noqa: S608 columns and conditions of ours
-    return Statement(sql, {**parameters, "most": MOST_FALLBACKS})
-
-
-def profiles_of(rows: Sequence[Row]) -> list[ModelProfile]:
+    """  # noqa: S608 columns of ours
+    (rows,) = yield [Statement(sql, {"first": agent.model_profile_id, "most": MOST_FALLBACKS})]
     return [read(ModelProfile, row) for row in rows]
 
 

@@ -18,7 +18,7 @@ from somaagent.agent.toolsets import WrapperToolset
 from somaagent.errors import SomaError
 from somaagent.observability import metrics
 from somaagent.tenancy.fields import storable
-from somaagent.tenancy.outbox.statements import INSERT
+from somaagent.tenancy.outbox.statements import event, told
 from somaagent.tenancy.patience import performed_patiently
 from somaagent.tenancy.recordable import recordable
 from somaagent.tenancy.scripts import Script, Statement, inserted, together
@@ -28,13 +28,7 @@ from .models import LONGEST_REASON, ToolCallRecord, ToolDecision
 from .policy.inputs import Decision, Question
 from .tool import Caller, Tool, TooSlow
 
-_CALLED = f"""
-{INSERT}
-SELECT uuidv7(), clock_timestamp(), %(tenant)s::uuid, 'tool.called', %(record)s::text, %(data)s::jsonb
-WHERE NOT EXISTS (
-    SELECT FROM tools_toolcallrecord WHERE turn_id = %(turn)s::uuid AND call_id = %(call)s::text
-)
-"""  # noqa: S608 columns of ours
+_THERE = "SELECT FROM tools_toolcallrecord WHERE turn_id = %(turn)s::uuid AND call_id = %(call)s::text"
 _CUT_SHORT = "Its caller went away while it ran; it may have taken effect."
 
 
@@ -70,9 +64,14 @@ def call_statements(row: ToolCallRecord) -> list[Statement]:
         "answer": row.answer,
         "seconds": row.seconds,
     }
-    told = {"tenant": row.tenant_id, "record": str(row.id), "data": orjson.dumps(data).decode()}
-    of = {"turn": row.turn_id, "call": row.call_id}
-    return [Statement(_CALLED, {**told, **of}), inserted(row, once="turn_id, call_id")]
+    called = event(
+        tenant_id=row.tenant_id,
+        kind="tool.called",
+        subject=row.id,
+        data=data,
+        unless=Statement(_THERE, {"turn": row.turn_id, "call": row.call_id}),
+    )
+    return [told(called), inserted(row, once="turn_id, call_id")]
 
 
 class RecordedToolset(WrapperToolset):

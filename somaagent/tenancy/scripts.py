@@ -131,6 +131,8 @@ class _Transaction:
             self._proof.hold((await self._database.batch(self._first))[-1])
             self._begun = True
         before, after = [] if self._begun else self._first, [_COMMIT] if self._over else []
+        if before and after:
+            before, after = before[1:], []  # a message is a transaction by itself
         ours = [(one.sql, one.parameters) for one in batch]
         try:
             rows = await self._database.batch([*before, *ours, *after])
@@ -232,26 +234,35 @@ def inserted(row: models.Model, *, once: str = "") -> Statement:
 
 def together(*writes: Statement) -> Statement:
     """Several writes as one statement, with the rows of the last. None sees what another of them does."""
-    sql, renamed = _together(tuple(write.sql for write in writes))
+    return combined(_side_by_side, writes)
+
+
+def _side_by_side(writes: Sequence[str]) -> str:
+    *before, last = writes
+    first = ", ".join(f"write_{number} AS ({part})" for number, part in enumerate(before))
+    return f"WITH {first} {last}" if before else last
+
+
+def combined(form: Callable[[Sequence[str]], str], parts: Sequence[Statement]) -> Statement:
+    """One statement, which ``form`` makes out of the SQL of several. It is asked once for the same ones."""
+    sql, renamed = _combined(form, tuple(part.sql for part in parts))
     parameters = {
-        new: write.parameters[name]
-        for write, names in zip(writes, renamed, strict=True)
-        for name, new in names
+        new: part.parameters[name] for part, names in zip(parts, renamed, strict=True) for name, new in names
     }
     return Statement(sql, parameters)
 
 
 @functools.lru_cache(maxsize=500)
-def _together(writes: tuple[str, ...]) -> tuple[str, list[list[tuple[str, str]]]]:
-    """One statement out of several; of each of them its parameters, with the names that they have there."""
-    parts: list[str] = []
-    renamed: list[list[tuple[str, str]]] = []
-    for number, write in enumerate(writes):
-        parts.append(_PARAMETER.sub(rf"%(\1_{number})s", write))
-        renamed.append([(name, f"{name}_{number}") for name in dict.fromkeys(_PARAMETER.findall(write))])
-    *before, last = parts
-    first = ", ".join(f"write_{number} AS ({part})" for number, part in enumerate(before))
-    return (f"WITH {first} {last}" if before else last), renamed
+def _combined(
+    form: Callable[[Sequence[str]], str], parts: tuple[str, ...]
+) -> tuple[str, list[list[tuple[str, str]]]]:
+    """The statement; of each of its parts its parameters, with the names that they have there."""
+    named = [_PARAMETER.sub(rf"%(\1_{number})s", part) for number, part in enumerate(parts)]
+    renamed = [
+        [(name, f"{name}_{number}") for name in dict.fromkeys(_PARAMETER.findall(part))]
+        for number, part in enumerate(parts)
+    ]
+    return form(named), renamed
 
 
 @functools.cache

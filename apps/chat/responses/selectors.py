@@ -43,8 +43,7 @@ class Kept:
 
     @property
     def usage(self) -> Usage:
-        turn = self.turn
-        return Usage(turn.input_tokens, turn.cached_tokens, turn.output_tokens, turn.reasoning_tokens)
+        return self.turn.usage
 
     def shown(self) -> dict[str, Any]:
         turn = self.turn

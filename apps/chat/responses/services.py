@@ -92,16 +92,16 @@ def before(*, actor: Actor, name: str) -> Script[tuple[Turn, UUID]]:
 def said_before(*, actor: Actor, asked: Asked) -> Script[tuple[Conversation, Sequence[ToolCall]]]:
     """What is told of the response that an unstored one follows, and the calls that wait at its end."""
     turn, answer = yield from before(actor=actor, name=asked.previous or "")
-    agents, profiles, newest, ratio = yield [
+    agents, newest, ratio = yield [
         sessions.session_agent(turn.session_id),
-        sessions.session_profiles(turn.session_id),
         sessions.history(session_id=turn.session_id, end=answer, question=turn.id),
         statements.last_ratio(turn.session_id),
     ]
+    agent = sessions.agent_of(agents, None)
     conversation = yield from history.conversation(
         session_id=turn.session_id,
-        agent=sessions.agent_of(agents, None),
-        profiles=sessions.profiles_of(profiles),
+        agent=agent,
+        profiles=(yield from sessions.profiles(agent)),
         newest=newest,
         ratio=ratio,
         question=turn.id,  # no message: nothing in the session is answered

@@ -21,7 +21,7 @@ from somaagent.outbound.addresses import allowed_url
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.audit.entries import audit_entry_create, differences, who
 from somaagent.tenancy.idempotency import Idempotency
-from somaagent.tenancy.scripts import Row, Script, performed, together
+from somaagent.tenancy.scripts import performed
 
 from . import sealing, selectors, signing
 from .models import TEST_EVENT, DeliveryState, Webhook, WebhookDelivery, WebhookEvent
@@ -146,14 +146,9 @@ def deliveries_create(*, turn_ids: Iterable[UUID]) -> None:
     The ORM's way to ``turns_ended``; workers are woken after the commit.
     """
     found = list(turn_ids)
-    made = performed(_deliveries(found)) if found else []
+    made = performed(turns_ended(found)) if found else []
     if made:
         _send([delivery_id for delivery_id, _ in made], made[0][1])
-
-
-def _deliveries(turn_ids: Sequence[UUID]) -> Script[list[Row]]:
-    (made,) = yield [together(*turns_ended(turn_ids))]
-    return made
 
 
 def pending_give_up(*, webhook_id: UUID) -> None:

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from uuid import UUID
 
 from django.utils import timezone
 
 from somaagent.tenancy.scripts import Statement
 
-# An event is named for the state that the turn ended in. What was said before is not said again.
+# What was said before is not said again.
 _DELIVERIES = """
 INSERT INTO chat_webhookdelivery
     (id, created_at, tenant_id, webhook_id, turn_id, event, payload, state, attempts, next_attempt_at,
     last_error)
 SELECT
-    uuidv7(), %(now)s, turn.tenant_id, webhook.id, turn.id, 'turn.' || turn.state, '', 'pending', 0, %(now)s,
-    ''
-FROM chat_turn turn JOIN chat_webhook webhook
-    ON webhook.tenant_id = turn.tenant_id AND webhook.user_id = turn.user_id
-    AND webhook.enabled AND 'turn.' || turn.state = ANY(webhook.events)
-WHERE turn.id = ANY(%(turns)s) AND turn.state = ANY(%(ended)s)
+    uuidv7(), %(now)s::timestamptz, webhook.tenant_id, webhook.id, %(turn)s::uuid, %(event)s::text, '',
+    'pending', 0, %(now)s::timestamptz, ''
+FROM chat_webhook webhook
+WHERE webhook.tenant_id = %(tenant)s AND webhook.user_id = %(user)s AND webhook.enabled
+    AND %(event)s::text = ANY(webhook.events)
 ON CONFLICT (webhook_id, turn_id, event) DO NOTHING
 RETURNING id, tenant_id
 """
-_ENDED = ["completed", "failed", "cancelled"]
 
 
-def deliveries(turn_ids: Sequence[UUID]) -> Statement:
-    """For turns that have just ended, in the transaction that ended them: what their users want to be told.
+def deliveries(*, tenant_id: UUID, user_id: UUID, turn_id: UUID, event: str) -> Statement:
+    """What a user wants to be told of a turn of theirs, in the transaction in which it happens.
 
-    Gives id and tenant of each delivery, for ``services.wake_workers`` after the commit. What still runs is
-    passed over.
+    Gives id and tenant of each delivery, for ``services.wake_workers`` after the commit.
     """
-    return Statement(_DELIVERIES, {"turns": list(turn_ids), "ended": _ENDED, "now": timezone.now()})
+    facts = {"tenant": tenant_id, "user": user_id, "turn": turn_id, "event": event, "now": timezone.now()}
+    return Statement(_DELIVERIES, facts)

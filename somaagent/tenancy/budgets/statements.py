@@ -17,8 +17,9 @@ from uuid import UUID
 
 from somaagent.tenancy.ledger.models import UsageRecord
 from somaagent.tenancy.ledger.statements import recorded
+from somaagent.tenancy.outbox.statements import told
 from somaagent.tenancy.payers import Payer
-from somaagent.tenancy.scripts import Statement
+from somaagent.tenancy.scripts import Row, Script, Statement
 
 from .standing import Standing
 
@@ -104,6 +105,21 @@ def standing(*, user_id: UUID, key_id: UUID | None) -> Statement:
     return Statement(_STANDING.format(which=which), {"user": user_id, "key": key_id})
 
 
+def some() -> Statement:
+    """Whether the tenant has budgets at all: most have none."""
+    return Statement("SELECT EXISTS (SELECT FROM tenancy_budget)", {})
+
+
+def applied(
+    found: Sequence[Row], *, user_id: UUID, key_id: UUID | None, agent_id: UUID | None
+) -> Script[list[Standing]]:
+    """How those stand that apply. ``found``: the rows of ``some``."""
+    if not found[0][0]:
+        return []
+    (rows,) = yield [standing(user_id=user_id, key_id=key_id)]
+    return applying(rows, agent_id)
+
+
 def every() -> Statement:
     """How all budgets of the tenant stand."""
     return Statement(_STANDING.format(which="true"), {})
@@ -139,7 +155,7 @@ def _kept(payer: Payer) -> Statement:
 
 
 def _settled(row: UsageRecord, payer: Payer) -> Statement:
-    told, record = recorded(row)
+    event, record = recorded(row)
     facts = {
         **_subjects(payer),
         "run": payer.run_id,
@@ -147,9 +163,9 @@ def _settled(row: UsageRecord, payer: Payer) -> Statement:
         "tokens": row.input_tokens + row.output_tokens or None,
         "money": row.cost,
     }
-    ledger, event = _named(record, "ledger"), _named(told, "event")
-    sql = _SETTLED.replace("{record}", ledger.sql).replace("{told}", event.sql)
-    return Statement(sql, {**ledger.parameters, **event.parameters, **facts})
+    ledger, telling = _named(record, "ledger"), _named(told(event), "event")
+    sql = _SETTLED.replace("{record}", ledger.sql).replace("{told}", telling.sql)
+    return Statement(sql, {**ledger.parameters, **telling.parameters, **facts})
 
 
 def _named(write: Statement, prefix: str) -> Statement:

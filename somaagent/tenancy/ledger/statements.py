@@ -2,39 +2,40 @@
 
 from __future__ import annotations
 
-import orjson
+from typing import Any
 
 from somaagent.money import decimal_text
-from somaagent.tenancy.outbox.statements import INSERT
+from somaagent.tenancy.outbox.statements import Event, event
 from somaagent.tenancy.scripts import Statement, inserted
 
 from .models import UsageRecord
 
-# Once for a step, as the row. Of two at the same time that write the same row, its id lets one: a step that
-# can be written anew, with another id, is its turn's, which whoever writes holds.
-_TOLD = f"""
-{INSERT}
-SELECT %(id)s::uuid, clock_timestamp(), %(tenant)s::uuid, 'usage.recorded', %(run)s::text, %(data)s::jsonb
-WHERE NOT EXISTS (
-    SELECT FROM tenancy_usagerecord WHERE run_id = %(run)s::uuid AND step = %(step)s::smallint
-)
-ON CONFLICT (id) DO NOTHING
-"""  # noqa: S608 columns of ours
+_THERE = "SELECT FROM tenancy_usagerecord WHERE run_id = %(run)s::uuid AND step = %(step)s::smallint"
 
 
-def recorded(row: UsageRecord) -> tuple[Statement, Statement]:
-    """Writes a step down, once, by whichever host comes first, and the event of it, which has the row's id.
+def recorded(row: UsageRecord) -> tuple[Event, Statement]:
+    """The event of a step, which has the row's id, and what writes the row down, once, by whichever host
+    comes first.
 
     To be sent ``together``: the event is for a row that is not there yet.
     """
-    insert = inserted(row, once="run_id, step")
-    facts = {"id": row.id, "tenant": row.tenant_id, "run": row.run_id, "step": row.step}
-    return Statement(_TOLD, facts | {"data": _data(row)}), insert
+    record = inserted(row, once="run_id, step")  # first: it sets the moment that the event tells
+    # Of two at the same time that write the same row, its id lets one: a step that can be written anew, with
+    # another id, is its turn's, which whoever writes holds.
+    told = event(
+        tenant_id=row.tenant_id,
+        kind="usage.recorded",
+        subject=row.run_id,
+        data=_data(row),
+        event_id=row.id,
+        unless=Statement(_THERE, {"run": row.run_id, "step": row.step}),
+    )
+    return told, record
 
 
-def _data(row: UsageRecord) -> str:
+def _data(row: UsageRecord) -> dict[str, Any]:
     """As ``outbox.catalogue.UsageRecorded`` says."""
-    told = {
+    return {
         "usage_id": row.id,
         "recorded_at": row.created_at,
         "source": row.source,
@@ -56,4 +57,3 @@ def _data(row: UsageRecord) -> str:
         "cost": decimal_text(row.cost),
         "estimated": row.estimated,
     }
-    return orjson.dumps(told).decode()

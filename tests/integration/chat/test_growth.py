@@ -17,7 +17,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
-from apps.chat import oversight, pages, transcript
+from apps.chat import hosting, oversight, pages, transcript
+from apps.chat import statements as turns
 from apps.chat.models import Turn, TurnState
 from apps.chat.selectors import turn_page
 from apps.sessions import services as sessions
@@ -25,7 +26,7 @@ from apps.sessions.models import Message, Session
 from apps.sessions.selectors import message_page, session_page
 from somaagent.tenancy.models import Tenant
 from somaagent.tenancy.scope import tenant_scope
-from somaagent.tenancy.scripts import Script, performed
+from somaagent.tenancy.scripts import Script, performed, rows_of
 from somaagent.web.pagination import PAGE_SIZE, PageQuery, Part, page_of
 from tests.factories import Organisation, organisation, user_of
 from tests.plans import rows_read
@@ -235,6 +236,20 @@ def test_the_lists_of_everybodys_turns(acme, neighbour, talk):
     for who, session in ((acme, talk.long), (acme, talk.short)):
         visit = oversees(PAGE_SIZE, session_id=session.id, user_id=who.owner.user_id)
         compare((who, visit), (who, visit))
+
+
+def test_what_hosts_look_at_in_a_long_session(acme, talk):
+    """Turns that are open, that nobody took, and, in a sweep, those whose host is gone."""
+
+    def looks(session: Session) -> Visit:
+        def visit(_: Organisation) -> None:
+            for look in (turns.open_turns, turns.not_taken, turns.questions_not_taken):
+                assert performed(rows_of(look(session.id))) == []
+            assert hosting.turns_sweep() == hosting.Swept([], [], [])
+
+        return visit
+
+    compare((acme, looks(talk.short)), (acme, looks(talk.long)))
 
 
 @pytest.mark.parametrize("archived", [False, True])

@@ -52,7 +52,8 @@ def tell(tenant, *subjects):
     """Events of a tenant, each in a transaction of its own."""
 
     def script(subject):
-        yield [statements.event(tenant_id=tenant.id, kind="thing.done", subject=subject, data={"n": subject})]
+        done = statements.event(tenant_id=tenant.id, kind="thing.done", subject=subject, data={"n": subject})
+        yield [statements.told(done)]
 
     for subject in subjects:
         with tenant_scope(tenant.id):

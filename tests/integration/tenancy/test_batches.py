@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from decimal import Decimal
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from django.db import DatabaseError, DataError
+from django.db import DatabaseError, DataError, IntegrityError
 
+from apps.sessions.models import Agent
 from somaagent.tenancy import pool
-from somaagent.tenancy.scope import DATABASE_AWAY, in_database
+from somaagent.tenancy.scope import DATABASE_AWAY, in_database, in_tenant
 from somaagent.tenancy.scripts import Last, Script, Statement, perform
 from tests.factories import Organisation, organisation
 from tests.stack import RunningStack
@@ -116,6 +117,30 @@ async def test_a_script_that_fails_anywhere_leaves_nothing(acme: Organisation):
         with pytest.raises(kind):
             await perform(acme.tenant.id, rename_and(then))
         assert await name_of(acme) == "Acme"
+
+
+async def test_what_is_found_wrong_at_the_very_end_leaves_nothing(acme: Organisation):
+    """A foreign key is looked at when the transaction ends, which a script's only message does by itself."""
+
+    def renamed(profile: UUID) -> Script[None]:
+        yield Last(
+            [
+                Statement("UPDATE agent_sessions_agent SET name = 'Helper'", {}),
+                Statement(
+                    "UPDATE agent_sessions_agent SET model_profile_id = %(profile)s", {"profile": profile}
+                ),
+            ]
+        )
+
+    async def names() -> list[str]:
+        return await in_tenant(acme.tenant.id, lambda: [agent.name for agent in Agent.objects.all()])
+
+    for _ in range(2):  # the second time they are prepared
+        with pytest.raises(IntegrityError):
+            await perform(acme.tenant.id, renamed(uuid4()))
+        assert await names() == ["Assistant"]
+    await perform(acme.tenant.id, renamed(acme.agent.model_profile_id))
+    assert await names() == ["Helper"]
 
 
 async def test_a_last_batch_is_the_last(acme: Organisation):
