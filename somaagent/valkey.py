@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 from typing import Any
 
+import hiredis
 import redis
 import redis.asyncio
 from django.conf import settings
@@ -46,14 +48,29 @@ def client() -> Any:
     return _of_loop.get()
 
 
-def lasting_client() -> Any:
-    """Another client of the running event loop, which keeps its connection: for one caller that asks often.
+class Line:
+    """A connection of its own, for one caller of the running event loop that asks often, one at a time.
 
-    Its commands wait for each other, and for as long as it takes: the caller sets their limit
-    (``TIMEOUT_SECONDS``). Half of what one costs is to take a connection and to give it back, and redis-py's
-    own limits, for which it sends each command in a task.
+    Half of what a command costs redis-py is to take a connection and to give it back, to look at each layer
+    whether to try again, and to write the command down in Python: who has a line tries again themselves.
     """
-    return redis.asyncio.Redis.from_pool(_pool(max_connections=1, socket_timeout=None)).client()
+
+    def __init__(self) -> None:
+        pool: Any = _pool(max_connections=1, socket_timeout=None)
+        self._connection = pool.make_connection()
+
+    async def ask(self, *words: str | bytes | int) -> Any:
+        """Valkey's answer to a command. Raises ``ERRORS``, and redis-py's for what Valkey refuses.
+
+        What comes too late, or for a caller that was cancelled, is lost with the connection; the next command
+        makes another.
+        """
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                await self._connection.send_packed_command(hiredis.pack_command(words))  # type: ignore[arg-type]  # its stub takes one word
+                return await self._connection.read_response()
+        except TimeoutError:
+            raise ValkeyTimeoutError("Valkey did not answer in time.") from None
 
 
 def _pool(max_connections: int = _MOST_CONNECTIONS, **others: Any) -> redis.asyncio.BlockingConnectionPool:

@@ -7,12 +7,13 @@ a part of a call, and one that is alone waits for nobody.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.exceptions import TimeoutError as ValkeyTimeoutError
+from redis.exceptions import NoScriptError
 
 from somaagent import valkey
 from somaagent.loops import OneForEachLoop
@@ -48,6 +49,8 @@ for place, key in ipairs(KEYS) do
 end
 return failed
 """
+# Valkey's name for it.
+_DIGEST = hashlib.sha1(_APPEND.encode(), usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class Appends:
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[str, Sequence[Record], asyncio.Future[list[Refused]]]] = deque()
-        self._script = valkey.lasting_client().register_script(_APPEND)
+        self._line = valkey.Line()
         self._task: asyncio.Task[None] | None = None
 
     async def append(self, key: str, records: Sequence[Record]) -> list[Refused]:
@@ -96,16 +99,20 @@ class Appends:
             self._task = None
 
     async def _call(self, calls: Sequence[tuple[str, Sequence[Record]]]) -> list[list[Refused]]:
-        arguments: list[Any] = [MOST_EVENTS, KEEP_SECONDS]
+        arguments: list[str | bytes | int] = [
+            len(calls),
+            *(key for key, _ in calls),
+            MOST_EVENTS,
+            KEEP_SECONDS,
+        ]
         for _, records in calls:
             arguments += (len(records), int(records[0].sequence == 1 or records[-1].final))
             for record in records:
                 arguments += (record.sequence, record.type, record.data)
         try:
-            async with asyncio.timeout(valkey.TIMEOUT_SECONDS):
-                answer = await self._script(keys=[key for key, _ in calls], args=arguments)
-        except TimeoutError:
-            raise ValkeyTimeoutError("Valkey did not answer in time.") from None
+            answer = await self._line.ask("EVALSHA", _DIGEST, *arguments)
+        except NoScriptError:  # it is the first that it hears of it, since it started
+            answer = await self._line.ask("EVAL", _APPEND, *arguments)
         refused: list[list[Refused]] = [[] for _ in calls]
         for place, number, reason in answer:
             refused[place - 1].append(Refused(calls[place - 1][1][number - 1], reason.decode()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import dataclass, field, replace
 
 from somaagent.agent.calls import StepCalls, with_own_ids
@@ -74,31 +74,32 @@ async def run(
     Closing the generator stops the model and the tools at once.
     """
     tools = (*toolset.schemas(), *caller_tools)
-    state = _Run(
-        model,
-        toolset,
-        tuple(caller_tools),
-        settings,
-        limits,
-        Deadline(limits.seconds),
-        Context(messages, tools=tools, window=window, summary=summary),
-        {call.id for message in messages for call in message.tool_calls},
-    )
-    used = NOTHING_USED
-    for number in range(done + 1, limits.max_steps + 1):
-        step = _Step(number) if begun is None else _Step.of(begun)
-        async with aclosing(state.step(step)) as events:
-            async for event in events:
-                yield event
-        if step.waiting:
-            yield RunPaused(number)
-            return
-        begun = None
-        used += step.used
-        if not step.calls or state.hands_back(step):
-            yield RunCompleted("".join(step.text), used, step.reason)
-            return
-    raise too_many_steps(limits.max_steps)
+    with closing(Deadline(limits.seconds)) as deadline:
+        state = _Run(
+            model,
+            toolset,
+            tuple(caller_tools),
+            settings,
+            limits,
+            deadline,
+            Context(messages, tools=tools, window=window, summary=summary),
+            {call.id for message in messages for call in message.tool_calls},
+        )
+        used = NOTHING_USED
+        for number in range(done + 1, limits.max_steps + 1):
+            step = _Step(number) if begun is None else _Step.of(begun)
+            async with aclosing(state.step(step)) as events:
+                async for event in events:
+                    yield event
+            if step.waiting:
+                yield RunPaused(number)
+                return
+            begun = None
+            used += step.used
+            if not step.calls or state.hands_back(step):
+                yield RunCompleted("".join(step.text), used, step.reason)
+                return
+        raise too_many_steps(limits.max_steps)
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -284,9 +285,15 @@ def _writer(field: models.Field[Any, Any]) -> Callable[[models.Model], Any]:
     given = operator.attrgetter(field.attname)
     if isinstance(field, models.JSONField):
         return lambda row: None if (value := given(row)) is None else Jsonb(value)
-    if isinstance(field, models.DateField) and (field.auto_now or field.auto_now_add):  # set by itself
-        return lambda row: field.pre_save(row, add=True)
+    if isinstance(field, models.DateTimeField) and (field.auto_now or field.auto_now_add):
+        return lambda row: _set_now(row, field.attname)
     return given
+
+
+def _set_now(row: models.Model, name: str) -> datetime:
+    now = datetime.now(UTC)
+    setattr(row, name, now)
+    return now
 
 
 @functools.cache

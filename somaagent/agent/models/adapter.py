@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, closing
 
 import aiohttp
 from yarl import URL
@@ -90,9 +90,10 @@ class Server(ABC):
             raise failures.unreachable("it accepts no connection") from None
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> SomaError:
-        connection = Connection(response, max_bytes=_REFUSAL_BYTES)
+        until = asyncio.get_running_loop().time() + _REFUSAL_SECONDS
         try:
-            body = await connection.receive_all(asyncio.get_running_loop().time() + _REFUSAL_SECONDS)
+            with closing(Connection(response, max_bytes=_REFUSAL_BYTES)) as connection:
+                body = await connection.receive_all(until)
         except SomaError:  # the status says enough
             body = b""
         return refusal(response.status, response.headers, body, model=self._model, secret=self._key)
@@ -131,9 +132,11 @@ class Adapter(Server):
                 raise await self._refusal(response)
             reader = self._reader()
             try:
-                async with aclosing(self._read(response, reader, first)) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
+                with closing(Connection(response, max_bytes=self._max_bytes)) as connection:
+                    kind = response.content_type
+                    async with aclosing(self._read(connection, kind, reader, first)) as chunks:
+                        async for chunk in chunks:
+                            yield chunk
             except failures.ModelError as error:
                 error.begun = reader.begun
                 raise
@@ -141,14 +144,13 @@ class Adapter(Server):
             response.close()
 
     def _read(
-        self, response: aiohttp.ClientResponse, reader: AnswerReader, first: float
+        self, connection: Connection, kind: str, reader: AnswerReader, first: float
     ) -> AsyncGenerator[ModelChunk, None]:
-        connection = Connection(response, max_bytes=self._max_bytes)
-        if response.content_type == "text/event-stream":
+        if kind == "text/event-stream":
             return self._read_stream(connection, reader, first)
-        if response.content_type == "application/json":
+        if kind == "application/json":
             return self._read_whole(connection, reader, first)
-        raise failures.garbled(f"its type is {response.content_type!r}")
+        raise failures.garbled(f"its type is {kind!r}")
 
     async def _read_stream(
         self, connection: Connection, reader: AnswerReader, first: float

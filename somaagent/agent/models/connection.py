@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from somaagent.agent.failures import cut_off, garbled, timed_out
+from somaagent.agent.time_limit import LimitReached, TimeLimit
 
 _DRAIN_SECONDS = 0.2
 
@@ -24,19 +25,22 @@ class Timeouts:
 
 
 class Connection:
-    """Reads the body of one response in pieces, each within the time it is given."""
+    """Reads the body of one response in pieces, each within the time it is given. To be closed."""
 
     def __init__(self, response: aiohttp.ClientResponse, *, max_bytes: int) -> None:
         self._response = response
         self._left = max_bytes
         self._max_bytes = max_bytes
+        self._limit = TimeLimit()
+
+    def close(self) -> None:
+        self._limit.close()
 
     async def receive(self, until: float) -> bytes:
         """What has arrived, empty at the end of the body. ``until`` is a time of the event loop's clock."""
         try:
-            async with asyncio.timeout_at(until):
-                received = await self._response.content.readany()
-        except TimeoutError:
+            received = await self._limit.within(until, self._response.content.readany())
+        except LimitReached:
             raise timed_out("The model server stopped writing.") from None
         except (aiohttp.ClientError, ConnectionError):
             raise cut_off() from None

@@ -12,6 +12,7 @@ import math
 import sys
 from array import array
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import Any
 
 import aiohttp
@@ -61,7 +62,8 @@ class OpenAIEmbeddings(Server):
 
     async def _received(self, response: aiohttp.ClientResponse, until: float) -> bytes:
         try:
-            return await Connection(response, max_bytes=_MOST_BYTES).receive_all(until)
+            with closing(Connection(response, max_bytes=_MOST_BYTES)) as connection:
+                return await connection.receive_all(until)
         except ModelError as error:
             raise self._late() if error.code == "model_timeout" else error from None
 

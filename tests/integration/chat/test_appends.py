@@ -52,3 +52,13 @@ async def test_a_call_that_took_too_long_is_not_mistaken_for_the_next(monkeypatc
     await stream.append(turn, third)
     assert (await stream.last(turn)) == third
     await stream.delete(turn)
+
+
+async def test_a_valkey_that_was_started_anew_is_told_the_script_again():
+    turn = uuid4()
+    await stream.append(turn, FIRST)
+    await valkey.client().script_flush()
+    second = Record(2, "text.delta", b'{"text":"two"}')
+    await stream.append(turn, second)
+    assert (await stream.last(turn)) == second
+    await stream.delete(turn)
