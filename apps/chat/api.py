@@ -122,5 +122,4 @@ async def follow_turn(
 ) -> Any:
     """The turn's events behind the cursor as they come, until its final one."""
     actor, cursor = actor_of(request), sse.cursor_of(last_event_id, after)
-    turn = await turns.turn_of(actor=actor, turn_id=turn_id)
-    return sse.response_of(turns.follow_together(actor=actor, turn=turn, after=cursor), sse.encode)
+    return sse.response_of(await turns.followed(actor=actor, turn_id=turn_id, after=cursor), sse.encode)

@@ -38,23 +38,23 @@ class Teller:
     def tell(self, *events: TurnEvent) -> None:
         """Raises what became of events before these: ``stream.StreamLost``, ``valkey.ERRORS``."""
         self._add(events)
-        self._begin()
+        self._start()
 
     def tell_along(self, *events: TurnEvent) -> None:
         """The same, with what follows within ``ALONG_SECONDS``: one beginning mostly follows another."""
         self._add(events)
         if self._task is None and self._later is None:
-            self._later = asyncio.get_running_loop().call_later(ALONG_SECONDS, self._begin)
+            self._later = asyncio.get_running_loop().call_later(ALONG_SECONDS, self._start)
 
     async def told(self) -> None:
         """Returns when all is in the stream. Raises as ``tell`` does."""
-        self._begin()
+        self._start()
         if self._task is not None:
             await asyncio.shield(self._task)
 
     async def stop(self, seconds: float) -> None:
         """Returns when all is told or the time is over: what is not told by then, is not. Never raises."""
-        self._begin()
+        self._start()
         if self._task is not None:
             await asyncio.wait({self._task}, timeout=seconds)
             self._task.cancel()
@@ -68,7 +68,7 @@ class Teller:
             self.sequence += 1
             self._unsaid.append(Record(self.sequence, event.type, orjson.dumps(event.data())))
 
-    def _begin(self) -> None:
+    def _start(self) -> None:
         """Have somebody say what is unsaid, unless somebody does."""
         if self._later is not None:
             self._later.cancel()

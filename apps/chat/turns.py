@@ -146,11 +146,15 @@ async def follow(*, actor: Actor, turn_id: UUID, after: int) -> AsyncGenerator[R
     None says that nothing happened for a while. Where events are no longer kept, ``history.trimmed``
     says so, and the final event comes from the turn's row.
     """
-    return follow_turn(actor=actor, turn=await turn_of(actor=actor, turn_id=turn_id), after=after)
+    return follow_turn(actor=actor, turn=await _turn_of(actor, turn_id), after=after)
 
 
-async def turn_of(*, actor: Actor, turn_id: UUID) -> Turn:
-    """A turn of theirs. Raises ``not_found``."""
+async def followed(*, actor: Actor, turn_id: UUID, after: int) -> AsyncGenerator[list[Record], None]:
+    """``follow``, for a caller as of ``follow_together``. Raises ``not_found`` before the first."""
+    return follow_together(actor=actor, turn=await _turn_of(actor, turn_id), after=after)
+
+
+async def _turn_of(actor: Actor, turn_id: UUID) -> Turn:
     return await in_tenant(actor.tenant_id, selectors.turn_get, actor=actor, turn_id=turn_id)
 
 

@@ -26,8 +26,9 @@ from .batches import Connection
 from .liveness import is_quiet
 from .rls import TENANT_SETTING
 
-# Few: each is a process of PostgreSQL's with caches of its own, and a statement takes a millisecond.
-MAX_CONNECTIONS = 4
+# Few: each is a process of PostgreSQL's with caches of its own. Not fewer: what waits for one leaves later
+# and alone, and costs the event loop more than the process costs PostgreSQL (docs/performance.md).
+MAX_CONNECTIONS = 8
 # How long a request waits for a connection before it is told that the database is away.
 WAIT_SECONDS = 5.0
 # A server's process grows with what its connection has seen.
