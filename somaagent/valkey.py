@@ -56,7 +56,7 @@ class Line:
     """
 
     def __init__(self) -> None:
-        pool: Any = _pool(max_connections=1, socket_timeout=None)
+        pool: Any = _pool(socket_timeout=None)
         self._connection = pool.make_connection()
 
     async def ask(self, *words: str | bytes | int) -> Any:
@@ -73,13 +73,13 @@ class Line:
             raise ValkeyTimeoutError("Valkey did not answer in time.") from None
 
 
-def _pool(max_connections: int = _MOST_CONNECTIONS, **others: Any) -> redis.asyncio.BlockingConnectionPool:
+def _pool(**others: Any) -> redis.asyncio.BlockingConnectionPool:
     """Who finds no connection free waits for one: thousands may ask in the same moment."""
     options = _options() | others
     secure = options.pop("ssl")
     kind = redis.asyncio.SSLConnection if secure else redis.asyncio.Connection
     return redis.asyncio.BlockingConnectionPool(
-        max_connections=max_connections,
+        max_connections=_MOST_CONNECTIONS,
         timeout=_WAIT_SECONDS,
         connection_class=kind,
         retry=AsyncRetry(_BACKOFF, settings.VALKEY["retries"]),
