@@ -35,8 +35,9 @@ def affordable(actor: Actor, agent_id: UUID | None) -> bool:
 
     Runs inside the tenant's scope.
     """
-    found = performed(rows_of(budgets.standing(user_id=actor.user_id, key_id=actor.key_id)))
-    applying = budgets.applying(found, agent_id)
+    some = performed(rows_of(budgets.some()))
+    applied = budgets.applied(some, user_id=actor.user_id, key_id=actor.key_id, agent_id=agent_id)
+    applying = performed(applied)
     refuse_spent(applying)
     return bool(applying)
 
@@ -93,6 +94,7 @@ class Account:
         spent = guessed(self._unended, messages, self._profiles[0]) if self._unended else None
         if spent is not None:
             await self.charge(spent)
+            self.used += spent.usage
         elif self._reserved:
             await self._do(budgets.freed(self._payer.run_id))
 

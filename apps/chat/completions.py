@@ -147,16 +147,17 @@ async def _first_awaited(events: AsyncGenerator[AgentEvent, None]) -> AsyncGener
 async def _counted(actor: Actor, chosen: Chosen, asked: Asked) -> AsyncGenerator[AgentEvent, None]:
     """What the engine says about the answer, and the log and the metrics of how it ended."""
     started = time.monotonic()
-    state, usage, waiting = "failed", Usage(), True
+    state, waiting = "failed", True
     error: SomaError | None = None
+    account = Account(chosen.payer(actor), chosen.profiles, budgeted=chosen.budgeted)
     try:
-        async with aclosing(_events(actor, chosen, asked)) as events:
+        async with aclosing(_events(actor, chosen, asked, account)) as events:
             async for event in events:
                 if waiting and isinstance(event, TextDelta):
                     metrics.FIRST_TOKEN_SECONDS.observe(time.monotonic() - started)
                     waiting = False
                 if isinstance(event, RunCompleted):
-                    state, usage = "completed", event.usage
+                    state = "completed"
                 yield event
     except SomaError as raised:
         error = raised
@@ -165,14 +166,13 @@ async def _counted(actor: Actor, chosen: Chosen, asked: Asked) -> AsyncGenerator
         state = state if state == "completed" else "stopped"
         raise
     finally:
-        _record(chosen.agent, state, time.monotonic() - started, usage, error)
+        _record(chosen.agent, state, time.monotonic() - started, account.used, error)
 
 
-async def _events(actor: Actor, chosen: Chosen, asked: Asked) -> AsyncGenerator[AgentEvent, None]:
-    instructions, account = (
-        chosen.agent.instructions,
-        Account(chosen.payer(actor), chosen.profiles, budgeted=chosen.budgeted),
-    )
+async def _events(
+    actor: Actor, chosen: Chosen, asked: Asked, account: Account
+) -> AsyncGenerator[AgentEvent, None]:
+    instructions = chosen.agent.instructions
     told = [ModelMessage("system", instructions)] if instructions else []
     messages = [*told, *asked.messages]
     events = run(

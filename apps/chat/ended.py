@@ -1,4 +1,6 @@
-"""What a turn's end leaves to be told: an event in the outbox, and what webhooks deliver, as statements."""
+"""What a turn's end leaves to be told: to those who follow it, and as statements an event in the outbox and
+what webhooks deliver.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +10,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from somaagent.agent.events import TurnCancelled, TurnCompleted, TurnEnded, TurnFailed
 from somaagent.agent.messages import Usage
 from somaagent.tenancy.outbox.statements import Event, event, told
 from somaagent.tenancy.scripts import Row, Script, Statement, read
 
 from . import statements
-from .models import Turn
+from .models import Turn, TurnState
 from .webhooks.statements import deliveries
 
 
@@ -29,6 +32,16 @@ class Ended:
     error_code: str
     finished_at: datetime
     usage: Usage
+
+
+def last_event(turn: Turn) -> TurnEnded:
+    """What those who follow a turn that has ended are told, out of its row."""
+    if turn.state == TurnState.FAILED:
+        return TurnFailed(turn.error_code, turn.error_message, turn.error_retryable, turn.usage)
+    if turn.state == TurnState.CANCELLED:
+        return TurnCancelled(turn.usage)
+    message = turn.output_message
+    return TurnCompleted(message.text if message else "", turn.usage, str(message.id) if message else None)
 
 
 def turn_ended(turn: Ended) -> tuple[Event, Statement]:

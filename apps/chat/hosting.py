@@ -280,11 +280,10 @@ def _queued_again() -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep found: turns to host anew, turns that it ended as cancelled, turns that it gave up."""
+    """What a sweep found: turns to host anew, and turns that it ended, as cancelled or given up."""
 
     waiting: list[UUID]
-    cancelled: list[UUID]
-    lost: list[UUID]
+    over: list[Turn]
 
 
 def turns_sweep() -> Swept:
@@ -306,23 +305,23 @@ def turn_sweep(*, turn_id: UUID) -> Swept:
 
 def _taken_from_the_dead(turns: QuerySet[Turn], now: datetime) -> Swept:
     """What becomes of those of the turns whose lease ran out."""
-    swept = Swept([], [], [])
+    waiting: list[UUID] = []
+    over: list[UUID] = []
     expired = turns.filter(state__in=HOSTED_STATES, lease_expires_at__lt=now)
     for turn in expired.only("id", "hosts_lost", "cancel_requested_at"):
         still = Turn.objects.filter(id=turn.id, state=TurnState.RUNNING, lease_expires_at__lt=now)
         if turn.cancel_requested_at is not None:
-            found, facts = swept.cancelled, _over(TurnState.CANCELLED, now)
+            found, facts = over, _over(TurnState.CANCELLED, now)
         elif turn.hosts_lost + 1 >= MOST_HOSTS_LOST:
-            found, facts = swept.lost, _given_up(now)
+            found, facts = over, _given_up(now)
         else:
-            found, facts = swept.waiting, {**_queued_again(), "hosts_lost": turn.hosts_lost + 1}
+            found, facts = waiting, {**_queued_again(), "hosts_lost": turn.hosts_lost + 1}
         if still.update(**facts):
             found.append(turn.id)
-    over = [*swept.cancelled, *swept.lost]
     if over:
         performed(calls_end(over))
     webhooks.deliveries_create(turn_ids=over)
-    return swept
+    return Swept(waiting, list(Turn.objects.filter(id__in=over)))
 
 
 def _unanswered(now: datetime) -> Script[list[UUID]]:

@@ -57,7 +57,7 @@ def turn_hand_over(*, by: Who, turn_id: UUID) -> Turn:
     """
     turn = turn_overseen(turn_id=turn_id)
     swept = hosting.turn_sweep(turn_id=turn_id)
-    if turn_id not in {*swept.waiting, *swept.cancelled, *swept.lost}:
+    if turn_id not in {*swept.waiting, *(turn.id for turn in swept.over)}:
         sentence = "A host has this turn, it waits for another one or for an answer, or it is over."
         raise SomaError(Kind.CONFLICT, "turn_not_stuck", sentence)
     _when_committed(functools.partial(sweeping.tell, turn.tenant_id, swept))

@@ -248,7 +248,8 @@ class _Host:
         if isinstance(event, StepCompleted):
             keep = functools.partial(hosting.step_keep, work=self.work, step=event)
         elif isinstance(event, StepAnswered):
-            keep = functools.partial(stepping.step_begin, work=self.work, answered=event)
+            used = self.usage + self.begun_usage
+            keep = functools.partial(stepping.step_begin, work=self.work, answered=event, used=used)
         elif isinstance(event, ToolFinished) and event.outcome not in NEVER_RAN:
             keep = functools.partial(stepping.call_finish, work=self.work, finished=event)
         elif isinstance(event, ContextCompacted) and event.covers == "conversation":
@@ -319,7 +320,7 @@ class _Host:
         if expires_at is not None:
             self.teller.tell(TurnAwaitingApproval(expires_at.isoformat()))
         await self.teller.told()  # the next host counts on from there
-        pause = functools.partial(stepping.turn_pause, work=self.work, used=self.usage + self.begun_usage)
+        pause = functools.partial(stepping.turn_pause, work=self.work)
         paused = await performed_patiently(self.work.tenant_id, pause)
         logger.info("turn.paused", state=paused)
         if paused is TurnState.CANCELLED:
@@ -337,9 +338,10 @@ class _Host:
         return given
 
     async def _finish(self, ending: Ending) -> UUID | None:
-        failed = TurnFailed.of(ending.error) if ending.error else None
         cut_short = endings.cut_short(self.work, self.unended, self.summaries)
-        self.usage += self.summaries + self.begun_usage
+        # What came to no end is paid for as well, summaries that were made for it included.
+        self.usage += self.begun_usage + (cut_short.usage if cut_short else NOTHING_USED)
+        failed = TurnFailed.of(ending.error, self.usage) if ending.error else None
         outcome = Outcome(
             state=ending.state,
             text="".join(self.parts),
@@ -360,7 +362,9 @@ class _Host:
             return finished.following
         message_id = str(finished.message_id) if finished.message_id else None
         cancelled = ending.state is TurnState.CANCELLED
-        ended = TurnCancelled() if cancelled else TurnCompleted(outcome.text, self.usage, message_id)
+        ended = (
+            TurnCancelled(self.usage) if cancelled else TurnCompleted(outcome.text, self.usage, message_id)
+        )
         self.teller.tell(*([self.last_step] if self.last_step else []), failed or ended)
         await self.teller.told()
         self._count(outcome)

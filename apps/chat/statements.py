@@ -10,7 +10,7 @@ from uuid import UUID
 import orjson
 from django.utils import timezone
 
-from somaagent.agent.messages import Usage
+from somaagent.agent.messages import NOTHING_USED, Usage
 from somaagent.agent.step_events import StepAnswered
 from somaagent.tenancy.scripts import Statement, columns, inserted
 
@@ -38,6 +38,8 @@ _LEFT = f"""
 SELECT id FROM chat_turn turn
 WHERE state = 'queued' AND queued_at < %(since)s AND {_TIME_HAS_COME}
 """  # noqa: S608 as above
+
+_USED = ", ".join(f"{name} = %({name})s" for name in ("cost", *NOTHING_USED.tokens()))
 
 _END = """
 UPDATE chat_turn SET {facts}
@@ -168,10 +170,11 @@ def keep(step: Step) -> Statement:
     return inserted(step, once="turn_id, number")
 
 
-def begin(*, turn_id: UUID, answered: StepAnswered) -> Statement:
-    """Keeps what a model asked for before it is done."""
-    sql = "UPDATE chat_turn SET begun = %(begun)s::jsonb WHERE id = %(turn)s"
-    return Statement(sql, {"turn": turn_id, "begun": orjson.dumps(answered.data()).decode()})
+def begin(*, turn_id: UUID, answered: StepAnswered, used: Usage) -> Statement:
+    """Keeps what a model asked for before it is done, and what the turn used up to now, this included."""
+    sql = f"UPDATE chat_turn SET begun = %(begun)s::jsonb, {_USED} WHERE id = %(turn)s"  # noqa: S608 names of ours
+    begun = orjson.dumps(answered.data()).decode()
+    return Statement(sql, {"turn": turn_id, "begun": begun, "cost": used.cost, **used.tokens()})
 
 
 def nothing_begun(turn_id: UUID) -> Statement:
@@ -179,16 +182,15 @@ def nothing_begun(turn_id: UUID) -> Statement:
     return Statement("UPDATE chat_turn SET begun = NULL WHERE id = %(turn)s", {"turn": turn_id})
 
 
-def pause(*, turn_id: UUID, state: str, expires_at: datetime | None, used: Usage) -> Statement:
-    """Takes a turn out of its host's hands, with what it used up to now; no row: it was asked to stop."""
-    facts = {"turn": turn_id, "state": state, "expires": expires_at, "now": timezone.now()}
-    tokens = ", ".join(f"{kind} = %({kind})s" for kind in used.tokens())
-    sql = f"""
+def pause(*, turn_id: UUID, state: str, expires_at: datetime | None) -> Statement:
+    """Takes a turn out of its host's hands; no row: it was asked to stop."""
+    sql = """
         UPDATE chat_turn SET state = %(state)s, queued_at = %(now)s, lease_owner = '',
-            lease_expires_at = NULL, approvals_expire_at = %(expires)s, cost = %(cost)s, {tokens}
+            lease_expires_at = NULL, approvals_expire_at = %(expires)s
         WHERE id = %(turn)s AND cancel_requested_at IS NULL RETURNING id
-    """  # noqa: S608 names of ours
-    return Statement(sql, facts | used.tokens() | {"cost": used.cost})
+    """
+    facts = {"turn": turn_id, "state": state, "expires": expires_at, "now": timezone.now()}
+    return Statement(sql, facts)
 
 
 def goes_on(turn_id: UUID) -> Statement:

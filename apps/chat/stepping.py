@@ -54,12 +54,15 @@ def with_charges(
     return [*charged, together(*([told(*events)] if events else []), *writes)]
 
 
-def step_begin(*, work: Work, answered: StepAnswered) -> Script[bool]:
-    """Keep what the model asked for, its cost, and what becomes of each call, before any of them runs."""
+def step_begin(*, work: Work, answered: StepAnswered, used: Usage) -> Script[bool]:
+    """Keep what the model asked for, its cost, and what becomes of each call, before any of them runs.
+
+    ``used``: by the turn up to now, this answer included; whoever ends it finds it in its row.
+    """
     return (
         yield from while_held(
             work,
-            statements.begin(turn_id=work.turn_id, answered=answered),
+            statements.begin(turn_id=work.turn_id, answered=answered, used=used),
             *(
                 calls.judged(
                     tenant_id=work.tenant_id, turn_id=work.turn_id, step=answered.step, verdict=verdict
@@ -76,7 +79,7 @@ def call_finish(*, work: Work, finished: ToolFinished) -> Script[bool]:
     return (yield from while_held(work, calls.finished(work.turn_id, finished)))
 
 
-def turn_pause(*, work: Work, used: Usage) -> Script[TurnState | None]:
+def turn_pause(*, work: Work) -> Script[TurnState | None]:
     """Leave a turn to those who approve: nobody hosts it until they have.
 
     Gives its state: ``awaiting_approval``, or ``queued`` where the answers are there already. ``cancelled``,
@@ -90,9 +93,7 @@ def turn_pause(*, work: Work, used: Usage) -> Script[TurnState | None]:
         return None
     ((number, expires_at),) = waiting
     state = TurnState.AWAITING_APPROVAL if number else TurnState.QUEUED
-    (rows,) = yield [
-        statements.pause(turn_id=work.turn_id, state=state, expires_at=expires_at, used=used),
-    ]
+    (rows,) = yield [statements.pause(turn_id=work.turn_id, state=state, expires_at=expires_at)]
     return state if rows else TurnState.CANCELLED
 
 

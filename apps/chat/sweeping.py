@@ -6,12 +6,12 @@ from uuid import UUID
 
 import structlog
 
-from somaagent.agent.events import TurnCancelled, TurnFailed
 from somaagent.background import run_coroutine
-from somaagent.errors import Kind, SomaError
 
 from . import handover, stream
+from .ended import last_event
 from .hosting import Swept
+from .models import TurnState
 
 logger = structlog.get_logger(__name__)
 
@@ -21,12 +21,7 @@ def tell(tenant_id: UUID, swept: Swept) -> None:
     for turn_id in swept.waiting:
         logger.warning("turn.waited", turn_id=str(turn_id))
         handover.to_workers(turn_id, tenant_id)
-    for turn_id in swept.cancelled:
-        run_coroutine(stream.conclude(turn_id, TurnCancelled()))
-    for turn_id in swept.lost:
-        logger.error("turn.host_lost", turn_id=str(turn_id))
-        run_coroutine(stream.conclude(turn_id, TurnFailed.of(_lost())))
-
-
-def _lost() -> SomaError:
-    return SomaError(Kind.UNAVAILABLE, "host_lost", "The servers that were answering stopped. Try again.")
+    for turn in swept.over:
+        if turn.state == TurnState.FAILED:
+            logger.error("turn.host_lost", turn_id=str(turn.id))
+        run_coroutine(stream.conclude(turn.id, last_event(turn)))

@@ -11,13 +11,14 @@ from uuid import UUID
 import orjson
 from django.db import IntegrityError
 
-from somaagent.agent.events import TurnCancelled, TurnCompleted, TurnEvent, TurnFailed
+from somaagent.agent.events import TurnEnded
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.idempotency import Idempotency
 from somaagent.tenancy.scope import in_database, in_tenant
 from somaagent.tenancy.scripts import Script, perform
 
 from . import handover, host, selectors, services, standing, stream
+from .ended import last_event
 from .keeping import Keeping
 from .models import OPEN_STATES, OnBusy, Turn, TurnState
 from .owner import owner
@@ -137,7 +138,7 @@ async def tell_stopped(turn: Turn) -> None:
     if turn.state == TurnState.RUNNING:
         await stream.call_host(turn.id, turn.lease_owner)
     elif turn.state == TurnState.CANCELLED:
-        await stream.conclude(turn.id, TurnCancelled())
+        await stream.conclude(turn.id, last_event(turn))
 
 
 async def follow(*, actor: Actor, turn_id: UUID, after: int) -> AsyncGenerator[Record | None, None]:
@@ -231,17 +232,8 @@ async def _look(actor: Actor, turn_id: UUID) -> Turn | None:
 def _rebuilt(turn: Turn, after: int) -> list[Record]:
     final = max(turn.last_event, after + 2)
     trimmed = orjson.dumps({"first": final})
-    return [Record(final - 1, TRIMMED, trimmed), _record(final, _ending(turn))]
+    return [Record(final - 1, TRIMMED, trimmed), _record(final, last_event(turn))]
 
 
-def _ending(turn: Turn) -> TurnEvent:
-    if turn.state == TurnState.FAILED:
-        return TurnFailed(turn.error_code, turn.error_message, turn.error_retryable)
-    if turn.state == TurnState.CANCELLED:
-        return TurnCancelled()
-    message = turn.output_message
-    return TurnCompleted(message.text if message else "", turn.usage, str(message.id) if message else None)
-
-
-def _record(sequence: int, event: TurnEvent) -> Record:
+def _record(sequence: int, event: TurnEnded) -> Record:
     return Record(sequence, event.type, orjson.dumps(event.data()))

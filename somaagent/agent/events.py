@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_args
 
 from somaagent.agent.context import Covers
 from somaagent.agent.failures import is_retryable
-from somaagent.agent.messages import Usage
+from somaagent.agent.messages import NOTHING_USED, Usage
 from somaagent.agent.step_events import (
     ApprovalAnswered,
     ApprovalRequired,
@@ -194,39 +194,56 @@ class TurnCompleted:
 
 @dataclass(frozen=True, slots=True)
 class TurnFailed:
-    """The turn ended without an answer. ``retryable``: the same request may work later."""
+    """The turn ended without an answer. ``retryable``: the same request may work later.
+
+    ``usage`` is what was paid for all the same.
+    """
 
     type: ClassVar[str] = "turn.failed"
     code: str
     message: str
     retryable: bool
+    usage: Usage
 
     @classmethod
-    def of(cls, error: SomaError) -> Self:
-        return cls(error.code, error.message, is_retryable(error))
+    def of(cls, error: SomaError, usage: Usage) -> Self:
+        return cls(error.code, error.message, is_retryable(error), usage)
 
     def data(self) -> dict[str, Any]:
-        return {"code": self.code, "message": self.message, "retryable": self.retryable}
+        return {
+            "code": self.code,
+            "message": self.message,
+            "retryable": self.retryable,
+            "usage": self.usage.data(),
+        }
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
-        return cls(data["code"], data["message"], data["retryable"])
+        return cls(data["code"], data["message"], data["retryable"], _paid(data))
 
 
 @dataclass(frozen=True, slots=True)
 class TurnCancelled:
-    """Somebody stopped the turn, and its host acknowledged."""
+    """Somebody stopped the turn, and its host acknowledged. ``usage`` is what was paid for until then."""
 
     type: ClassVar[str] = "turn.cancelled"
+    usage: Usage
 
     def data(self) -> dict[str, Any]:
-        return {}
+        return {"usage": self.usage.data()}
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
-        del data
-        return cls()
+        return cls(_paid(data))
 
+
+def _paid(data: Mapping[str, Any]) -> Usage:
+    """Hosts of an older version, whose turns are followed while a new one is rolled out, do not tell it."""
+    return Usage.from_data(data["usage"]) if "usage" in data else NOTHING_USED
+
+
+TurnEnded = TurnCompleted | TurnFailed | TurnCancelled
+"""A turn's last event."""
 
 AgentEvent = (
     StepStarted
@@ -241,15 +258,7 @@ AgentEvent = (
     | RunPaused
     | RunCompleted
 )
-TurnEvent = (
-    AgentEvent
-    | TurnStarted
-    | ApprovalAnswered
-    | TurnAwaitingApproval
-    | TurnCompleted
-    | TurnFailed
-    | TurnCancelled
-)
+TurnEvent = AgentEvent | TurnStarted | ApprovalAnswered | TurnAwaitingApproval | TurnEnded
 
 _BY_NAME: dict[str, type[TurnEvent]] = {
     event.type: event
@@ -268,13 +277,11 @@ _BY_NAME: dict[str, type[TurnEvent]] = {
         RunPaused,
         RunCompleted,
         TurnAwaitingApproval,
-        TurnCompleted,
-        TurnFailed,
-        TurnCancelled,
+        *get_args(TurnEnded),
     )
 }
 
-FINAL_TYPES = frozenset({TurnCompleted.type, TurnFailed.type, TurnCancelled.type})
+FINAL_TYPES = frozenset(event.type for event in get_args(TurnEnded))
 
 
 def decode(name: str, data: Mapping[str, Any]) -> TurnEvent:
@@ -286,3 +293,11 @@ def decode(name: str, data: Mapping[str, Any]) -> TurnEvent:
     except KeyError:
         raise UnknownEvent(f"There is no event named {name!r}.") from None
     return event.from_data(data)
+
+
+def decode_end(name: str, data: Mapping[str, Any]) -> TurnEnded:
+    """``decode``, for an event of ``FINAL_TYPES``. Raises ``UnknownEvent`` for any other."""
+    event = decode(name, data)
+    if not isinstance(event, TurnEnded):
+        raise UnknownEvent(f"{name!r} is no turn's last event.")
+    return event

@@ -17,11 +17,10 @@ from apps.sessions import selectors as sessions
 from somaagent.agent.events import (
     TextDelta,
     TurnAwaitingApproval,
-    TurnCancelled,
     TurnCompleted,
     TurnFailed,
     TurnStarted,
-    decode,
+    decode_end,
 )
 from somaagent.agent.toolsets import ArgumentsSchema
 from somaagent.errors import invalid
@@ -127,15 +126,13 @@ class _Growing:
 
 
 def _ended(turn: Turn, record: Record) -> Answer:
-    event = decode(record.type, orjson.loads(record.data))
+    event = decode_end(record.type, record.values())
     if isinstance(event, TurnCompleted):
         return Answer(event.text, "completed", _facts(turn, "completed", answer=event.text))
     if isinstance(event, TurnFailed):
         facts = _facts(turn, "failed", error_code=event.code)
         return Answer(event.message, "failed", facts, failed=True)
-    if isinstance(event, TurnCancelled):
-        return Answer("The turn was cancelled.", "cancelled", _facts(turn, "cancelled"), failed=True)
-    raise AssertionError(event)
+    return Answer("The turn was cancelled.", "cancelled", _facts(turn, "cancelled"), failed=True)
 
 
 async def _waits(actor: Actor, turn: Turn, expires_at: str | None) -> Answer | None:

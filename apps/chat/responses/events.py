@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from somaagent.agent.events import TextDelta, TurnCancelled, TurnCompleted, TurnEvent, TurnFailed, TurnStarted
+from somaagent.agent.events import TextDelta, TurnCancelled, TurnEnded, TurnEvent, TurnFailed, TurnStarted
 from somaagent.agent.messages import ToolCall, Usage
 from somaagent.agent.step_events import StepCompleted, ToolEvent
 
@@ -46,6 +46,11 @@ class Narrator:
         # What there is: the same, but for an answer that another host began anew.
         self._output = Output(turn_id)
 
+    @property
+    def used(self) -> Usage:
+        """By the steps that are done."""
+        return self._output.usage
+
     def begin(self) -> list[Event]:
         background = self._frame.shown["background"]
         events = [self._state("created", "queued" if background else "in_progress")]
@@ -60,7 +65,7 @@ class Narrator:
         if isinstance(event, StepCompleted):
             self._output.close(event)
             return self._step(event)
-        if isinstance(event, TurnCompleted | TurnFailed | TurnCancelled):
+        if isinstance(event, TurnEnded):
             return self.end(event)
         if isinstance(event, ToolEvent):
             return self._of_tool(event)
@@ -142,27 +147,27 @@ class Narrator:
             self._item_done(item),
         ]
 
-    def end(self, event: TurnEvent) -> list[Event]:
+    def end(self, event: TurnEnded) -> list[Event]:
         """The last event, and before it the end of what was being said."""
         events = [] if self._differs else self._text_done("incomplete")
         return [*events, self._last(event, self._output)]
 
-    def ended_before(self, event: TurnEvent, output: Output, *, after: int | None) -> list[Event]:
+    def ended_before(self, event: TurnEnded, output: Output, *, after: int | None) -> list[Event]:
         """The last event of a response whose others are no longer kept, for who has seen a part of them."""
         self._numbers = max(self._numbers, 0 if after is None else after + 1)
         return [self._last(event, output)]
 
-    def _last(self, event: TurnEvent, output: Output) -> Event:
+    def _last(self, event: TurnEnded, output: Output) -> Event:
         if isinstance(event, TurnFailed):
             failure = Failure(event.code, event.message)
-            response = self._frame.ended("failed", output, output.usage, failure)
+            response = self._frame.ended("failed", output, event.usage, failure)
             return self._event("failed", response=response)
-        if isinstance(event, TurnCompleted):
-            usage: Usage = event.usage
-            response = self._frame.ended("completed", output, usage)
-            return self._event(response["status"], response=response)
-        # Their clients know no event for a cancellation: it is an incomplete response of that status.
-        return self._event("incomplete", response=self._frame.ended("cancelled", output, output.usage))
+        if isinstance(event, TurnCancelled):
+            # Their clients know no event for a cancellation: it is an incomplete response of that status.
+            response = self._frame.ended("cancelled", output, event.usage)
+            return self._event("incomplete", response=response)
+        response = self._frame.ended("completed", output, event.usage)
+        return self._event(response["status"], response=response)
 
     def _restarted(self) -> Event:
         self._differs = True

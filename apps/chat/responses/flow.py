@@ -13,8 +13,15 @@ from uuid import UUID
 from apps.chat import turns
 from apps.chat.models import OPEN_STATES, Turn, TurnState
 from apps.chat.owner import owner
-from apps.chat.taps import Record
-from somaagent.agent.events import TextDelta, TurnAwaitingApproval, TurnEvent, TurnStarted, decode
+from somaagent.agent.events import (
+    TextDelta,
+    TurnAwaitingApproval,
+    TurnEnded,
+    TurnEvent,
+    TurnStarted,
+    decode,
+    decode_end,
+)
 from somaagent.agent.failures import is_retryable
 from somaagent.errors import Kind, SomaError, invalid
 from somaagent.tenancy.actor import Actor
@@ -122,20 +129,17 @@ async def _all_events(
                 continue
             trimmed = trimmed or record.type == turns.TRIMMED
             if not trimmed:
-                for event in narrator.take(_event_of(record)):
+                for event in narrator.take(decode(record.type, record.values())):
                     yield event
                 told = True
             elif record.final:
-                for event in await _rest(actor, turn, narrator, _event_of(record), told, starting_after):
+                last = decode_end(record.type, record.values())
+                for event in await _rest(actor, turn, narrator, last, told, starting_after):
                     yield event
 
 
-def _event_of(record: Record) -> TurnEvent:
-    return decode(record.type, record.values())
-
-
 async def _rest(
-    actor: Actor, turn: Turn, narrator: Narrator, last: TurnEvent, told: bool, after: int | None
+    actor: Actor, turn: Turn, narrator: Narrator, last: TurnEnded, told: bool, after: int | None
 ) -> list[Event]:
     """What is told where the events are gone: all of the response, or its end to who has seen a part."""
     kept = await in_tenant(actor.tenant_id, selectors.response_get, actor=actor, turn_id=turn.id)

@@ -62,7 +62,7 @@ async def narrated(events: Events, asked: Asked) -> AsyncGenerator[Event | None,
                 for event in narrator.take(_turn_event(said)):
                     yield event
     except SomaError as error:
-        for event in narrator.take(TurnFailed.of(error)):
+        for event in narrator.take(TurnFailed.of(error, narrator.used)):
             yield event
 
 

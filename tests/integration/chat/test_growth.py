@@ -245,7 +245,7 @@ def test_what_hosts_look_at_in_a_long_session(acme, talk):
         def visit(_: Organisation) -> None:
             for look in (turns.open_turns, turns.not_taken, turns.questions_not_taken):
                 assert performed(rows_of(look(session.id))) == []
-            assert hosting.turns_sweep() == hosting.Swept([], [], [])
+            assert hosting.turns_sweep() == hosting.Swept([], [])
 
         return visit
 

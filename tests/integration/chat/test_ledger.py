@@ -4,21 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import aclosing
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.db import ProgrammingError
+from django.utils import timezone
 
-from apps.chat import completions, embeddings, host, hosting, stepping, tasks, turns
+from apps.chat import (
+    completions,
+    embeddings,
+    host,
+    hosting,
+    services,
+    stepping,
+    stream,
+    sweeping,
+    tasks,
+    turns,
+)
 from apps.chat.embeddings import Wanted
 from apps.chat.models import Turn, TurnState
-from somaagent.agent.events import TextDelta
+from somaagent.agent.events import TextDelta, TurnCancelled, TurnEnded, TurnFailed, decode_end
 from somaagent.agent.messages import ModelMessage, ToolCall, Usage
 from somaagent.agent.ports import ModelSettings
 from somaagent.agent.step_events import StepAnswered, StepCompleted
 from somaagent.background import run_coroutine
 from somaagent.money import decimal_text
+from somaagent.observability import metrics
 from somaagent.tenancy.ledger.models import UsageRecord
 from somaagent.tenancy.outbox.models import OutboxEvent
 from somaagent.tenancy.scope import tenant_scope
@@ -103,7 +117,8 @@ def test_a_step_is_charged_when_its_model_has_answered_and_not_again_by_who_take
         work = taken(turn, "a host that dies")
         asked = ModelMessage("assistant", "", (ToolCall("call_0", "boil", "{}"),))
         used = Usage(100, 0, 20, 0, Decimal("0.0006"))
-        assert performed(stepping.step_begin(work=work, answered=StepAnswered(1, asked, used, "tool_calls")))
+        answered = StepAnswered(1, asked, used, "tool_calls")
+        assert performed(stepping.step_begin(work=work, answered=answered, used=used))
         assert [row.cost for row in UsageRecord.objects.all()] == [Decimal("0.0006")]
         hosting.turn_give_back(turn_id=turn.id, owner="a host that dies")
         work = taken(turn, "its heir")
@@ -128,12 +143,52 @@ def test_who_stops_a_model_in_mid_answer_pays_a_guess(acme):
 
     turn = run_coroutine(stopped())
     with tenant_scope(acme.tenant.id):
-        assert Turn.objects.get(id=turn.id).state == TurnState.CANCELLED
+        ended = Turn.objects.get(id=turn.id)
+    assert ended.state == TurnState.CANCELLED
     [row] = ledger(acme)
     assert (row.run_id, row.step, row.estimated, row.profile) == (turn.id, 1, True, "scripted")
     assert row.input_tokens
     assert row.output_tokens
     assert row.cost
+    assert used_by(ended) == used_by(row)
+    assert told_at_the_end(turn) == TurnCancelled(ended.usage)
+
+
+def used_by(row: Turn | UsageRecord) -> tuple[int, int, Decimal | None]:
+    return row.input_tokens, row.output_tokens, row.cost
+
+
+def told_at_the_end(turn: Turn) -> TurnEnded:
+    last = run_coroutine(stream.last(turn.id))
+    assert last is not None
+    return decode_end(last.type, last.values())
+
+
+def test_a_turn_that_fails_in_mid_answer_tells_what_it_cost(acme):
+    failed = answered(acme, "cut after 2")
+    assert failed.state == TurnState.FAILED
+    [row] = ledger(acme)
+    assert row.estimated
+    assert used_by(failed) == used_by(row)
+    assert told_at_the_end(failed) == TurnFailed(
+        failed.error_code, failed.error_message, failed.error_retryable, failed.usage
+    )
+
+
+def test_a_turn_that_nobody_hosts_any_more_tells_what_its_hosts_used(acme):
+    used = Usage(100, 0, 20, 0, Decimal("0.0006"))
+    with tenant_scope(acme.tenant.id):
+        turn = submitted(acme.owner, "say: never said").turn
+        work = taken(turn, "a host that dies")
+        asked = ModelMessage("assistant", "", (ToolCall("call_0", "boil", "{}"),))
+        answered = StepAnswered(1, asked, used, "tool_calls")
+        assert performed(stepping.step_begin(work=work, answered=answered, used=used))
+        assert performed(services.turn_cancel(actor=acme.owner, turn_id=turn.id))
+        Turn.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+        swept = hosting.turns_sweep()
+    sweeping.tell(acme.tenant.id, swept)
+    assert [over.id for over in swept.over] == [turn.id]
+    assert told_at_the_end(turn) == TurnCancelled(used)
 
 
 def test_a_model_that_never_answered_costs_nothing(acme):
@@ -170,9 +225,12 @@ def test_a_caller_who_leaves_a_completion_pays_a_guess_too(acme):
                 if isinstance(event, TextDelta):
                     return
 
+    counted = metrics.MODEL_TOKENS.labels(kind="output")
+    before = counted._value.get()
     run_coroutine(left())
     [row] = ledger(acme)
     assert (row.source, row.estimated) == ("completion", True)
+    assert counted._value.get() - before == row.output_tokens > 0
 
 
 def test_what_is_written_down_stays_so(acme):

@@ -24,9 +24,10 @@ from somaagent.agent.events import (
     TurnStarted,
     UnknownEvent,
     decode,
+    decode_end,
 )
 from somaagent.agent.failures import cut_off, refused_key
-from somaagent.agent.messages import ModelMessage, ToolCall, Usage
+from somaagent.agent.messages import NOTHING_USED, ModelMessage, ToolCall, Usage
 from somaagent.agent.ports import Outcome
 from somaagent.agent.step_events import StepCompleted, ToolFinished, ToolStarted
 
@@ -44,9 +45,9 @@ EVERY_EVENT: list[TurnEvent] = [
     ContextCompacted(2, "conversation", 14, "Boil it.", 4000, 900, USAGE),
     RunCompleted("Done.", USAGE),
     TurnCompleted("Done.", USAGE, "0200"),
-    TurnFailed.of(cut_off()),
-    TurnFailed.of(refused_key(401)),
-    TurnCancelled(),
+    TurnFailed.of(cut_off(), USAGE),
+    TurnFailed.of(refused_key(401), NOTHING_USED),
+    TurnCancelled(USAGE),
 ]
 
 
@@ -60,6 +61,18 @@ def test_a_step_that_was_kept_before_it_said_who_answered_and_at_which_cost_is_r
     data = step.data()
     del data["profile"], data["ratio"], data["usage"]["cost"]
     assert decode(step.type, data) == step
+
+
+def test_the_end_of_a_turn_whose_host_is_of_an_older_version_is_read():
+    for ended in (TurnFailed.of(cut_off(), NOTHING_USED), TurnCancelled(NOTHING_USED)):
+        data = ended.data()
+        del data["usage"]
+        assert decode_end(ended.type, data) == ended
+
+
+def test_what_ends_no_turn_is_not_read_as_its_end():
+    with pytest.raises(UnknownEvent, match="no turn's last"):
+        decode_end(StepStarted.type, {"step": 1})
 
 
 def test_only_failures_that_may_pass_invite_to_try_again():

@@ -8,7 +8,7 @@ from apps.chat.responses.events import RESTARTED, Narrator
 from apps.chat.responses.output import Output, output_of
 from apps.chat.responses.shapes import Frame
 from somaagent.agent.events import TextDelta, TurnCancelled, TurnCompleted, TurnEvent, TurnFailed, TurnStarted
-from somaagent.agent.messages import ModelMessage, ToolCall, Usage
+from somaagent.agent.messages import NOTHING_USED, ModelMessage, ToolCall, Usage
 from somaagent.agent.step_events import (
     ApprovalAnswered,
     ApprovalRequired,
@@ -17,6 +17,7 @@ from somaagent.agent.step_events import (
     ToolStarted,
 )
 
+USED = Usage(9, 0, 5, 0)
 SEARCH = ToolCall("call_1", "search", '{"q": "x"}')
 
 
@@ -173,18 +174,19 @@ def test_calls_for_the_caller_are_items_and_those_of_tools_here_are_not():
 
 def test_what_was_stopped_or_failed_ends_what_it_was_saying():
     for ending, kind, status in (
-        (TurnCancelled(), "incomplete", "cancelled"),
-        (TurnFailed("model_failed", "It failed.", retryable=True), "failed", "failed"),
+        (TurnCancelled(USED), "incomplete", "cancelled"),
+        (TurnFailed("model_failed", "It failed.", retryable=True, usage=USED), "failed", "failed"),
     ):
         events = told(TurnStarted("1"), TextDelta("one tw"), ending)
         assert kinds(events)[-4:] == ["output_text.done", "content_part.done", "output_item.done", kind]
         assert events[-2]["item"]["status"] == "incomplete"
         assert (events[-1]["response"]["status"], texts(events[-1]["response"])) == (status, ["one tw"])
+        assert events[-1]["response"]["usage"]["output_tokens"] == USED.output_tokens
 
 
 def test_in_the_background_it_waits_first():
     assert kinds(told(background=True)) == ["created", "queued"]
-    assert kinds(told(TurnCancelled(), background=True)) == ["created", "queued", "incomplete"]
+    assert kinds(told(TurnCancelled(NOTHING_USED), background=True)) == ["created", "queued", "incomplete"]
 
 
 def test_rows_give_the_same_output_as_events():
