@@ -53,7 +53,7 @@ class Turn(TenantOwned, IdempotentCreate):
     say how far each is. While some of them wait for approval and none runs, nobody has the turn.
     """
 
-    tenant = tenant_without_index()
+    tenant = tenant_without_index(by_parent=True)
     # Without an index of its own: ``turn_of_session`` begins with it.
     session = models.ForeignKey(
         "agent_sessions.Session", on_delete=models.CASCADE, related_name="turns", db_index=False
@@ -67,7 +67,7 @@ class Turn(TenantOwned, IdempotentCreate):
     output_message = models.OneToOneField(
         "agent_sessions.Message", on_delete=models.CASCADE, null=True, blank=True, related_name="+"
     )
-    attempt = models.PositiveSmallIntegerField(default=0)
+    attempt = models.SmallIntegerField(default=0)
     state = models.CharField(max_length=24, choices=TurnState.choices, default=TurnState.QUEUED)
     lease_owner = models.CharField(max_length=100, blank=True)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
@@ -78,10 +78,10 @@ class Turn(TenantOwned, IdempotentCreate):
     error_code = models.CharField(max_length=64, blank=True)
     error_message = models.CharField(max_length=500, blank=True)
     error_retryable = models.BooleanField(default=False)
-    input_tokens = models.PositiveIntegerField(default=0)
-    cached_tokens = models.PositiveIntegerField(default=0)
-    output_tokens = models.PositiveIntegerField(default=0)
-    reasoning_tokens = models.PositiveIntegerField(default=0)
+    input_tokens = models.IntegerField(default=0)
+    cached_tokens = models.IntegerField(default=0)
+    output_tokens = models.IntegerField(default=0)
+    reasoning_tokens = models.IntegerField(default=0)
     cost = _cost("What its steps cost. Empty: not known, because a price is missing.")
     request = models.JSONField(
         null=True,
@@ -91,8 +91,8 @@ class Turn(TenantOwned, IdempotentCreate):
     begun = models.JSONField(null=True, editable=False)
     approvals_expire_at = models.DateTimeField(null=True, blank=True)
     # The database has a default too: rows are made by older code while a new version is rolled out.
-    hosts_lost = models.PositiveSmallIntegerField(default=0, db_default=0)
-    last_event = models.PositiveIntegerField(default=0, help_text="The sequence number of its final event.")
+    hosts_lost = models.SmallIntegerField(default=0, db_default=0)
+    last_event = models.IntegerField(default=0, help_text="The sequence number of its final event.")
 
     class Meta:
         ordering: ClassVar = ["-id"]
@@ -139,11 +139,11 @@ class Step(TenantOwned):
     ``data`` is the engine's ``step.completed`` in the form that ``version`` names.
     """
 
-    tenant = tenant_without_index()
+    tenant = tenant_without_index(by_parent=True)
     # Without an index of its own: ``step_once`` begins with it.
     turn = models.ForeignKey(Turn, on_delete=models.CASCADE, related_name="steps", db_index=False)
-    number = models.PositiveSmallIntegerField()
-    version = models.PositiveSmallIntegerField()
+    number = models.SmallIntegerField()
+    version = models.SmallIntegerField()
     data = models.JSONField()
     cost = _cost("At the prices of its time. Empty: not known.")
 

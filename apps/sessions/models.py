@@ -369,7 +369,7 @@ class Agent(TenantOwned, IdempotentCreate):
 class Session(TenantOwned, IdempotentCreate):
     """A conversation between a user and an agent: a tree of messages, of which one branch is active."""
 
-    tenant = tenant_without_index()
+    tenant = tenant_without_index(by_parent=True)
     # Without an index of its own: ``session_created_once`` begins with it.
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", db_index=False
@@ -426,7 +426,7 @@ class Message(TenantOwned):
     read: an agent goes on from there.
     """
 
-    tenant = tenant_without_index()
+    tenant = tenant_without_index(by_parent=True)
     # Without an index of its own: ``message_of_session`` begins with it.
     session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="messages", db_index=False)
     parent = models.ForeignKey(

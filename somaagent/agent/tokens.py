@@ -20,6 +20,8 @@ BYTES_PER_TOKEN = 3.5
 TOKENS_AROUND_MESSAGE = 4
 # What a server counts that is further away was not counted as we think: without what it had kept, say.
 LEAST_RATIO, GREATEST_RATIO = 0.25, 4.0
+# Far above what any model reads or writes at once, and a turn of many steps still has a sum that can be kept.
+MOST = 10_000_000
 
 
 def guess(messages: Iterable[ModelMessage], tools: Sequence[ToolSchema] = ()) -> int:
@@ -32,6 +34,11 @@ def guess(messages: Iterable[ModelMessage], tools: Sequence[ToolSchema] = ()) ->
 def guess_of(given: str | Sequence[int]) -> int:
     """Tokens of a text, or of what is cut into tokens already."""
     return math.ceil(_bytes(given) / BYTES_PER_TOKEN) if isinstance(given, str) else len(given)
+
+
+def told(value: object) -> int:
+    """A count of tokens as a server told it; 0 where it told none, or what cannot be one."""
+    return int(value) if isinstance(value, int | float) and 0 <= value <= MOST else 0
 
 
 def ratio(counted: int, guessed: int) -> float:

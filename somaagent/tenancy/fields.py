@@ -61,13 +61,20 @@ class Identified(models.Model):
         abstract = True
 
 
-def tenant_without_index() -> models.ForeignKey[Any, Any]:
+def tenant_without_index(*, by_parent: bool = False) -> models.ForeignKey[Any, Any]:
     """In the place of ``TenantOwned``'s, for large tables: a tenant's rows are found by another index.
 
     One of the tenant alone costs each row that is written, and misleads plans to read all that a tenant has.
+    ``by_parent``: a foreign key leads, by way of others, to a row of the tenant's, which cannot go before
+    this one; the database does not look for the tenant again.
     """
     return models.ForeignKey(
-        "tenancy.Tenant", on_delete=models.CASCADE, editable=False, related_name="+", db_index=False
+        "tenancy.Tenant",
+        on_delete=models.CASCADE,
+        editable=False,
+        related_name="+",
+        db_index=False,
+        db_constraint=not by_parent,
     )
 
 

@@ -77,16 +77,16 @@ def definer_function(signature: str, returns: str, body: str, *, language: str =
 
 
 def definer_function_replaced(
-    signature: str, *, now: tuple[str, str], before: tuple[str, str], gains: str = ""
+    signature: str, *, now: tuple[str, str], before: tuple[str, str], gains: str = "", language: str = "sql"
 ) -> RunSQL:
     """Another one of the same signature: what each returns, and its body.
 
     Older code calls it too while a new version is rolled out: it gives what the other gave, and more.
-    ``gains``: one more argument, which older code leaves out; it is NULL then.
+    ``gains``: one more argument, which older code leaves out; it is NULL then. ``language`` is the new one's.
     """
     wider = f"{signature.removesuffix(')')}, {gains})" if gains else signature
     return RunSQL(
-        sql=[f"DROP FUNCTION {signature}", *_definer(wider, *now, default=gains)],
+        sql=[f"DROP FUNCTION {signature}", *_definer(wider, *now, language, default=gains)],
         reverse_sql=[f"DROP FUNCTION {wider}", *_definer(signature, *before)],
     )
 

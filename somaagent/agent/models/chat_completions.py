@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import orjson
 
+from somaagent.agent import tokens
 from somaagent.agent.content import File, Image, Part, Reasoning, Text
 from somaagent.agent.failures import refused_request
 from somaagent.agent.messages import ModelMessage, ToolCall, Usage
@@ -222,8 +223,8 @@ def _usage(usage: Mapping[str, Any]) -> Usage:
     read = usage.get("prompt_tokens_details") or {}
     written = usage.get("completion_tokens_details") or {}
     return Usage(
-        input_tokens=int(usage.get("prompt_tokens") or 0),
-        cached_tokens=int(read.get("cached_tokens") or 0),
-        output_tokens=int(usage.get("completion_tokens") or 0),
-        reasoning_tokens=int(written.get("reasoning_tokens") or 0),
+        input_tokens=tokens.told(usage.get("prompt_tokens")),
+        cached_tokens=tokens.told(read.get("cached_tokens")),
+        output_tokens=tokens.told(usage.get("completion_tokens")),
+        reasoning_tokens=tokens.told(written.get("reasoning_tokens")),
     )

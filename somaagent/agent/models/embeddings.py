@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from somaagent.agent import failures
+from somaagent.agent import failures, tokens
 from somaagent.agent.failures import ModelError
 from somaagent.agent.messages import Usage
 from somaagent.agent.models.adapter import OK, Server
@@ -148,4 +148,4 @@ def _vector(value: Any) -> array[float]:
 def _usage(answer: Mapping[str, Any]) -> Usage:
     """Local servers may count nothing."""
     told = answer.get("usage") or {}
-    return Usage(input_tokens=int(told.get("prompt_tokens") or told.get("total_tokens") or 0))
+    return Usage(input_tokens=tokens.told(told.get("prompt_tokens") or told.get("total_tokens")))

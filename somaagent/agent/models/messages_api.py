@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import orjson
 
-from somaagent.agent import failures
+from somaagent.agent import failures, tokens
 from somaagent.agent.content import Reasoning
 from somaagent.agent.messages import ModelMessage, Usage
 from somaagent.agent.models.answers import AnswerReader, PartialCall
@@ -53,12 +53,12 @@ def _check(settings: ModelSettings) -> None:
 
 def _thinking(settings: ModelSettings) -> dict[str, Any]:
     """Older models are told how many tokens of thought they have, newer ones how hard to think."""
-    effort, tokens = settings.reasoning_effort, settings.thinking_tokens
+    effort, budget = settings.reasoning_effort, settings.thinking_tokens
     if effort == "none":
         return {"thinking": {"type": "disabled"}}
     said: dict[str, Any] = {}
-    if tokens is not None:
-        said["thinking"] = {"type": "enabled", "budget_tokens": tokens}
+    if budget is not None:
+        said["thinking"] = {"type": "enabled", "budget_tokens": budget}
     if effort is not None:
         said.setdefault("thinking", {"type": "adaptive", "display": "summarized"})
         said["output_config"] = {"effort": effort}
@@ -199,7 +199,7 @@ class MessageReader(AnswerReader):
 
     def _count(self, usage: Mapping[str, Any] | None) -> None:
         """Counts are told once or grow; what was read from or written to the cache is counted apart there."""
-        self._counts.update((name, count) for name, count in (usage or {}).items() if isinstance(count, int))
+        self._counts.update((name, tokens.told(count)) for name, count in (usage or {}).items() if count)
         cached = self._counts.get("cache_read_input_tokens", 0)
         written = self._counts.get("cache_creation_input_tokens", 0)
         self._usage = Usage(

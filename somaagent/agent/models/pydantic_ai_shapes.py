@@ -35,7 +35,7 @@ from pydantic_ai.output import OutputObjectDefinition
 from pydantic_ai.settings import ModelSettings as TheirSettings
 from pydantic_ai.tools import ToolDefinition
 
-from somaagent.agent import failures
+from somaagent.agent import failures, tokens
 from somaagent.agent.content import File, Image, Part, Reasoning, Text
 from somaagent.agent.messages import ModelMessage, ToolCall, Usage
 from somaagent.agent.models.providers import Provider
@@ -246,8 +246,8 @@ def _usage(response: ModelResponse) -> Usage:
     usage = response.usage
     details = usage.details
     return Usage(
-        input_tokens=usage.input_tokens,
-        cached_tokens=usage.cache_read_tokens,
-        output_tokens=usage.output_tokens,
-        reasoning_tokens=details.get("reasoning_tokens") or details.get("thoughts_tokens") or 0,
+        input_tokens=tokens.told(usage.input_tokens),
+        cached_tokens=tokens.told(usage.cache_read_tokens),
+        output_tokens=tokens.told(usage.output_tokens),
+        reasoning_tokens=tokens.told(details.get("reasoning_tokens") or details.get("thoughts_tokens")),
     )

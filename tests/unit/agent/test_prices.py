@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from somaagent.agent import tokens
 from somaagent.agent.messages import NOTHING_USED, ModelMessage, Usage
 from somaagent.agent.models.fallback import Candidate, FallbackModel
 from somaagent.agent.models.session import open_session
@@ -100,3 +101,9 @@ async def test_whoever_answered_is_named_and_has_its_own_prices(bench: Bench, ot
     await bench.script("fail 401")
     cheap = await finish()
     assert (cheap.profile, decimal_text(cheap.usage.cost)) == ("cheap", "0.000005")
+
+
+@pytest.mark.parametrize("told", [-3, 10**12, "many", None, {"all": 3}, float("inf")])
+def test_a_count_that_cannot_be_one_counts_nothing(told):
+    assert tokens.told(told) == 0
+    assert (tokens.told(12), tokens.told(12.0)) == (12, 12)
