@@ -99,17 +99,17 @@ def _taken_up(turn_id: UUID, begun: str) -> Script[TakenUp]:
     return calls.taken_up(begun, calls.rows_of(rows))
 
 
-def turn_renew(*, turn_id: UUID, owner: str, budgeted: bool = False) -> Script[TurnState | None]:
-    """Move the lease on, and where budgets apply what the turn has reserved.
+def turns_renew(*, works: Sequence[Work]) -> Script[dict[UUID, TurnState]]:
+    """Move the leases of a host's turns on, and where budgets apply what they have reserved.
 
-    ``cancelled`` when somebody asked to stop; None when another host has the turn.
+    Of each that is still the host's: ``running``, or ``cancelled`` when somebody asked it to stop.
     """
-    reserved = [budgets.renewed(turn_id, settings.TURN_LEASE_SECONDS)] if budgeted else []
-    renewed = statements.renew(turn_id=turn_id, owner=owner, until=lease_end())
+    budgeted = [work.turn_id for work in works if work.budgeted]
+    reserved = [budgets.renewed(budgeted, settings.TURN_LEASE_SECONDS)] if budgeted else []
+    turn_ids = [work.turn_id for work in works]
+    renewed = statements.renew(turn_ids=turn_ids, owner=works[0].owner, until=lease_end())
     (rows,) = yield Last([together(*reserved, renewed)])
-    if not rows:
-        return None
-    return TurnState.CANCELLED if rows[0][0] else TurnState.RUNNING
+    return {turn_id: TurnState.CANCELLED if stop else TurnState.RUNNING for turn_id, stop in rows}
 
 
 def step_keep(*, work: Work, step: StepCompleted) -> Script[bool]:

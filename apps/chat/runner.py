@@ -8,7 +8,6 @@ step that was kept.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import time
 from contextlib import aclosing
@@ -55,11 +54,11 @@ from . import endings, hosting, reach, stepping, stream
 from .endings import Ending, Unended
 from .hosting import Outcome
 from .keeping import Keeping
+from .leases import leases
 from .meter import MeteredModel
 from .models import TurnState
 from .owner import owner
 from .telling import Teller
-from .wakeups import wakeups
 from .webhooks import services as webhooks
 from .work import Work
 
@@ -122,17 +121,15 @@ class _Host:
 
     async def answer(self) -> Ran:
         engine = asyncio.create_task(self._engine(), name=f"engine {self.work.turn_id}")
-        tasks = [engine]
         try:
             if self.keeping is None or await self.keeping.kept():
-                tasks.append(asyncio.create_task(self._watch(engine), name=f"watch {self.work.turn_id}"))
-                ending = await self._ending(engine)
+                with leases().held(self.work, functools.partial(self._stop, engine)):
+                    ending = await self._ending(engine)
             else:
                 ending = None
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            engine.cancel()
+            await asyncio.gather(engine, return_exceptions=True)
         if ending is None:
             await self.teller.stop(0)
             return Ran()
@@ -158,6 +155,11 @@ class _Host:
         except Exception as error:  # noqa: BLE001 whatever it is, the turn must end; it is logged there
             return endings.unexpected(error)
         return Ending(TurnState.AWAITING_APPROVAL if self.paused else TurnState.COMPLETED)
+
+    def _stop(self, engine: asyncio.Task[None], state: TurnState) -> None:
+        """Somebody cancelled the turn, or another host has it."""
+        self.stopped_by = state
+        engine.cancel()
 
     def _stopped(self) -> Ending | None:
         if self.stopped_by is TurnState.CANCELLED:
@@ -294,24 +296,6 @@ class _Host:
             tokens_before=compacted.tokens_before,
             tokens_after=compacted.tokens_after,
         )
-
-    async def _watch(self, engine: asyncio.Task[None]) -> None:
-        """Keep the lease; stop the engine when somebody cancels, or when another host has the turn."""
-        work = self.work
-        renew = functools.partial(
-            hosting.turn_renew, turn_id=work.turn_id, owner=work.owner, budgeted=work.budgeted
-        )
-        async with wakeups().called(str(self.work.turn_id)) as woken:
-            while True:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(settings.TURN_LEASE_SECONDS / 3):
-                        await woken.wait()
-                woken.clear()
-                state = await performed_patiently(self.work.tenant_id, renew)
-                if state is not TurnState.RUNNING:
-                    self.stopped_by = state or TurnState.FAILED
-                    engine.cancel()
-                    return
 
     async def _pause(self) -> Ran:
         """Leave the turn to those who are asked. Where they have answered in the meantime, it goes on."""

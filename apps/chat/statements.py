@@ -146,14 +146,21 @@ def last_ratio(session_id: UUID) -> Statement:
     return Statement(sql, {"session": session_id})
 
 
-def renew(*, turn_id: UUID, owner: str, until: datetime) -> Statement:
-    """Moves the lease on; gives whether somebody asked the turn to stop. No row: another host has it."""
-    sql = """
-        UPDATE chat_turn SET lease_expires_at = %(until)s
-        WHERE id = %(turn)s AND state = 'running' AND lease_owner = %(owner)s
-        RETURNING cancel_requested_at IS NOT NULL
+def renew(*, turn_ids: Sequence[UUID], owner: str, until: datetime) -> Statement:
+    """Moves leases on: each turn, and whether somebody asked it to stop. Those without a row are another
+    host's. They are locked in the order in which a sweep goes through them.
     """
-    return Statement(sql, {"turn": turn_id, "owner": owner, "until": until})
+    sql = """
+        UPDATE chat_turn turn SET lease_expires_at = %(until)s
+        FROM (
+            SELECT id FROM chat_turn
+            WHERE id = ANY(%(turns)s) AND state = 'running' AND lease_owner = %(owner)s
+            ORDER BY id DESC FOR NO KEY UPDATE
+        ) held
+        WHERE turn.id = held.id
+        RETURNING turn.id, turn.cancel_requested_at IS NOT NULL
+    """
+    return Statement(sql, {"turns": list(turn_ids), "owner": owner, "until": until})
 
 
 def hold(*, turn_id: UUID, owner: str) -> Statement:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import structlog
 
@@ -36,7 +36,7 @@ class Wakeups:
 
     def __init__(self) -> None:
         self._waiting: dict[str, set[asyncio.Event]] = {}
-        self._called: dict[str, asyncio.Event] = {}
+        self._called: dict[str, Callable[[], None]] = {}
         self._early: deque[str] = deque(maxlen=_MOST_EARLY)
         self._own = channel_of(owner())
         self._pubsub = valkey.client().pubsub(ignore_subscribe_messages=True)
@@ -60,14 +60,14 @@ class Wakeups:
                 del self._waiting[channel]
                 await self._pubsub.unsubscribe(channel)
 
-    @asynccontextmanager
-    async def called(self, name: str) -> AsyncIterator[asyncio.Event]:
-        """An event that is set whenever somebody calls ``name`` on this process's channel."""
-        woken = self._called[name] = asyncio.Event()
+    @contextmanager
+    def called(self, name: str, then: Callable[[], None]) -> Iterator[None]:
+        """``then`` is called, inside, whenever somebody calls ``name`` on this process's channel."""
+        self._called[name] = then
         if name in self._early:
-            woken.set()
+            then()
         try:
-            yield woken
+            yield
         finally:
             self._called.pop(name, None)
 
@@ -89,8 +89,8 @@ class Wakeups:
     def _heard(self, channel: str, name: str) -> None:
         if channel != self._own:
             self._wake(channel)
-        elif (called := self._called.get(name)) is not None:
-            called.set()
+        elif (then := self._called.get(name)) is not None:
+            then()
         else:
             self._early.append(name)
 
@@ -101,8 +101,8 @@ class Wakeups:
     def _wake_all(self) -> None:
         for channel in self._waiting:
             self._wake(channel)
-        for called in self._called.values():
-            called.set()
+        for then in self._called.values():
+            then()
 
 
 _of_loop = OneForEachLoop(Wakeups)

@@ -10,6 +10,7 @@ Turns are made of these, and the reads of them: the ORM is for what happens less
 from __future__ import annotations
 
 import functools
+import json
 import operator
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -19,6 +20,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from uuid import UUID
 
+import orjson
 import psycopg
 from django.db import DataError, connections, models, transaction
 from django.db.models.base import ModelState
@@ -284,10 +286,17 @@ def _writer(field: models.Field[Any, Any]) -> Callable[[models.Model], Any]:
     """
     given = operator.attrgetter(field.attname)
     if isinstance(field, models.JSONField):
-        return lambda row: None if (value := given(row)) is None else Jsonb(value)
+        return lambda row: None if (value := given(row)) is None else Jsonb(value, dumps=_json)
     if isinstance(field, models.DateTimeField) and (field.auto_now or field.auto_now_add):
         return lambda row: _set_now(row, field.attname)
     return given
+
+
+def _json(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # integers beyond 64 bits: rare, and the slower way can write them
+        return json.dumps(value).encode()
 
 
 def _set_now(row: models.Model, name: str) -> datetime:

@@ -68,13 +68,13 @@ class AnswerReader(ABC):
         """
         if self._done:
             return
+        if text == self.last_word:
+            self._done = True
+            return
         try:
             answer = orjson.loads(text)
         except orjson.JSONDecodeError:
-            if text != self.last_word:
-                raise garbled("it is not JSON") from None
-            self._done = True
-            return
+            raise garbled("it is not JSON") from None
         if not isinstance(answer, dict):
             raise garbled("it is not a JSON object")
         if answer.get("error"):

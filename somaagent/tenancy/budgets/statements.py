@@ -180,13 +180,13 @@ def freed(run_id: UUID) -> Statement:
     return Statement("DELETE FROM tenancy_reservation WHERE run_id = %(run)s", {"run": run_id})
 
 
-def renewed(run_id: UUID, seconds: float) -> Statement:
-    """Moves the end of a run's reservations on: its host is alive."""
+def renewed(run_ids: Sequence[UUID], seconds: float) -> Statement:
+    """Moves the end of runs' reservations on: their host is alive."""
     sql = """
         UPDATE tenancy_reservation SET expires_at = now() + %(seconds)s * interval '1 second'
-        WHERE run_id = %(run)s
+        WHERE run_id = ANY(%(runs)s)
     """
-    return Statement(sql, {"run": run_id, "seconds": seconds})
+    return Statement(sql, {"runs": list(run_ids), "seconds": seconds})
 
 
 def _subjects(payer: Payer) -> dict[str, Any]:

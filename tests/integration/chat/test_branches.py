@@ -173,7 +173,7 @@ def test_an_interruption_stops_what_runs_and_what_waits(acme):
         first.id: TurnState.RUNNING,
         waiting.id: TurnState.CANCELLED,
     }
-    assert performed(hosting.turn_renew(turn_id=first.id, owner="test")) == TurnState.CANCELLED
+    assert performed(hosting.turns_renew(works=[work])) == {first.id: TurnState.CANCELLED}
     finished = end(work, "On", TurnState.CANCELLED)
     assert finished.following == now.turn.id
     told, _ = run(now.turn, "3")

@@ -186,7 +186,8 @@ def test_what_a_dead_host_has_reserved_comes_back(acme):
     run_coroutine(reserve(work.payer(), work.conversation.profiles, read=30, written=0, seconds=60))
     assert "held by what is running now" in refused(acme, acme.owner).message
     with tenant_scope(acme.tenant.id):
-        assert performed(hosting.turn_renew(turn_id=work.turn_id, owner="a host that dies", budgeted=True))
+        renewed = performed(hosting.turns_renew(works=[work]))
+        assert renewed == {work.turn_id: TurnState.RUNNING}
         Reservation.objects.update(expires_at=timezone.now())
     assert answered(acme, "say: at last").state == TurnState.COMPLETED
     assert reserved(acme) == 0

@@ -124,9 +124,9 @@ def test_a_queued_turn_is_cancelled_at_once_and_a_running_one_by_its_host(acme):
     assert cancel(acme.owner, queued).turn.state == TurnState.CANCELLED
     assert claimed(queued, "gateway 1") is None
     running = submit(acme, session_id=queued.session_id)
-    claimed(running, "gateway 1")
+    work = taken(running, "gateway 1")
     assert cancel(acme.owner, running).turn.state == TurnState.RUNNING
-    assert performed(hosting.turn_renew(turn_id=running.id, owner="gateway 1")) == TurnState.CANCELLED
+    assert performed(hosting.turns_renew(works=[work])) == {running.id: TurnState.CANCELLED}
 
 
 def test_a_failed_turn_is_tried_again_on_the_same_message(acme):
@@ -165,7 +165,7 @@ def test_a_turn_whose_host_died_goes_on_elsewhere_after_its_last_step(acme):
     work = claimed(turn, "gateway 2")
     assert work is not None
     assert (work.attempt, list(work.done)) == (2, [step(1)])
-    assert performed(hosting.turn_renew(turn_id=turn.id, owner="gateway 1")) is None
+    assert performed(hosting.turns_renew(works=[first])) == {}
     assert not performed(hosting.step_keep(work=first, step=step(2)))
 
 
@@ -208,7 +208,7 @@ def test_a_deleted_session_takes_its_turns_and_messages_with_it(acme):
     turn = submit(acme)
     work = taken(turn, "gateway 1")
     session_services.session_delete(actor=acme.owner, session_id=turn.session_id)
-    assert performed(hosting.turn_renew(turn_id=turn.id, owner="gateway 1")) is None
+    assert performed(hosting.turns_renew(works=[work])) == {}
     gone = hosting.Finished(there=False, mine=False)
     assert performed(hosting.turn_finish(work=work, outcome=completed())) == gone
     assert Message.objects.count() == Turn.objects.count() == 0
