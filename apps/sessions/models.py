@@ -378,10 +378,13 @@ class Session(TenantOwned, IdempotentCreate):
     title = models.CharField(max_length=200, blank=True)
     archived_at = models.DateTimeField(null=True, blank=True)
     # Django would collect what hangs on a message level by level, and a conversation is all depth. Messages
-    # go with their session alone, all at once; the database checks the references when they are gone.
+    # go with their session, all at once; the database checks the references when they are gone.
+    # Of this one it does not: each turn changes it, and whoever takes a message away holds the session.
     active_message = models.ForeignKey(
         "Message",
         on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
         null=True,
         blank=True,
         editable=False,
