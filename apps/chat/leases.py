@@ -94,8 +94,9 @@ class _Leases:
                 logger.exception("leases.not_renewed", tenant_id=str(tenant_id), turns=len(theirs))
                 continue
             for one in theirs:
-                state = states.get(one.work.turn_id, TurnState.FAILED)
-                if state is not TurnState.RUNNING and self._held.get(str(one.work.turn_id)) is one:
+                state, name = states.get(one.work.turn_id, TurnState.FAILED), str(one.work.turn_id)
+                if state is not TurnState.RUNNING and self._held.get(name) is one:
+                    del self._held[name]  # a second time would disturb how it ends
                     one.stop(state)
 
 
