@@ -237,7 +237,8 @@ def test_a_publisher_that_lost_its_lock_and_goes_on_beside_the_next_one(
     assert subjects(heard) == [f"event-{number}" for number in range(15)]
 
 
-# What waits in a transaction that somebody began and does nothing in: here, the one who stalls. It is gone then.
+# What waits in a transaction that somebody began and does nothing in: here, the one who stalls. Then it is
+# gone.
 _END_IDLE = """
 SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
 WHERE state = 'idle in transaction' AND usename = 'somaagent_app' AND query LIKE '%tenancy_outbox%'
