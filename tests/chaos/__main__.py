@@ -94,7 +94,8 @@ def _report(readers: list[Reader], passer: Passer, killed: list[float], ledger: 
         for event in reader.failed_calls:
             print(f"chaos: failed call in turn {reader.turn_id}: {event}", flush=True)
     missing = sum(entry not in ledger.entries for reader in readers for entry in reader.entries)
-    misplaced = sum(reader.out_of_place for reader in readers)
+    duplicated = sum(reader.duplicated for reader in readers)
+    skipped = sum(reader.skipped for reader in readers)
     took = sorted(
         seen - max(moment for moment in killed if moment < seen)
         for reader in readers
@@ -105,14 +106,15 @@ def _report(readers: list[Reader], passer: Passer, killed: list[float], ledger: 
     taken_over = sum(len(reader.attempts) > 1 for reader in readers)
     reconnects = sum(reader.reconnects for reader in readers)
     print(
-        f"chaos: turns={len(readers)} lost={len(lost)} misplaced_events={misplaced} "
-        f"side_effects={ledger.entries.total()} repeated_side_effects={ledger.repeated} "
-        f"missing_side_effects={missing} approvals={sum(reader.questions for reader in readers)} "
+        f"chaos: turns={len(readers)} lost={len(lost)} duplicated_events={duplicated} "
+        f"skipped_events={skipped} side_effects={ledger.entries.total()} "
+        f"repeated_side_effects={ledger.repeated} missing_side_effects={missing} "
+        f"approvals={sum(reader.questions for reader in readers)} "
         f"taken_over={taken_over} reconnects={reconnects} reads={passer.answers.total()} "
         f"wronged={passer.wronged} takeover_p95_s={p95:.1f}",
         flush=True,
     )
-    return 1 if lost or misplaced or ledger.repeated or missing or passer.wronged else 0
+    return 1 if lost or duplicated or skipped or ledger.repeated or missing or passer.wronged else 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import requests
@@ -130,9 +131,16 @@ class Reader:
         return [event for event in finished if event.data["outcome"] not in ("ok", "cut_short")]
 
     @property
-    def out_of_place(self) -> int:
-        """How many events came twice, not at all, or in another order."""
-        return sum(event.id != place for place, event in enumerate(self.events, start=1))
+    def duplicated(self) -> int:
+        """How many events came again, or after a later one."""
+        ids = [event.id for event in self.events]
+        return sum(later <= highest for later, highest in zip(ids[1:], accumulate(ids, max), strict=False))
+
+    @property
+    def skipped(self) -> int:
+        """How many events before its last one never came."""
+        ids = {event.id for event in self.events}
+        return max(ids, default=0) - len(ids)
 
 
 @dataclass
