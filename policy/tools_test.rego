@@ -20,7 +20,14 @@ read := {
 	},
 	"arguments": {"expression": "2 + 2"},
 	"labels": [],
-	"budget": {"calls": 0, "input": 10, "cached": 0, "output": 5, "reasoning": 0, "cost": null},
+	"budget": {
+		"calls": 0,
+		"input_tokens": 0,
+		"cached_tokens": 0,
+		"output_tokens": 0,
+		"reasoning_tokens": 0,
+		"cost": "0",
+	},
 	"approval": null,
 }
 

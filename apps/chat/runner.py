@@ -205,7 +205,7 @@ class _Host:
             return EmptyToolset()
         named = functools.partial(toolbox.tools_named, work.tenant_id, work.tools)
         tools = await patiently((*valkey.ERRORS, *DATABASE_AWAY), named)
-        progress = Progress(spent=lambda: self.usage + self.begun_usage)
+        progress = Progress(spent=lambda: self.usage)
         past = work.taken_up
         for name in work.tools_called():
             if name in tools:

@@ -35,7 +35,7 @@ _WAIT_SECONDS = 10.0
 
 @dataclass(slots=True)
 class Progress:
-    """What a turn has come to, as the policy sees it. ``spent``: what its models have used up to now."""
+    """What a turn has come to, as the policy sees it. ``spent``: what its earlier steps used."""
 
     spent: Callable[[], Usage] = lambda: NOTHING_USED
     labels: set[Label] = field(default_factory=set)

@@ -35,7 +35,8 @@ class Question:
     """A call to be judged.
 
     ``labels``: of the data that the turn's earlier results brought in. ``calls`` and ``spent``: how many
-    calls of tools its turn has made before, and what its models used. ``approval``: when it is judged again.
+    calls of tools its turn has made before, and what its earlier steps used. ``approval``: when it is judged
+    again.
     """
 
     caller: Caller

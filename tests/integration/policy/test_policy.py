@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import os
+import re
 
 import pytest
 
@@ -15,6 +16,7 @@ from apps.tools.tool import Risk
 from somaagent.observability import metrics
 from somaagent.tenancy.fields import uuid7
 from tests.integration.policy.conftest import question
+from tests.stack import PROJECT_ROOT
 
 ALLOW = 'decision := {"effect": "allow", "reason": "Yes."}'
 
@@ -39,6 +41,22 @@ async def test_a_members_calls_are_judged_by_their_risk_and_what_was_read_before
     assert low.policy.startswith("sha256:")
     assert low.id.version == 7
     assert low.id != high.id
+
+
+async def test_what_the_document_says_of_the_input_is_what_a_policy_is_asked_with():
+    document = (PROJECT_ROOT / "docs/policy.md").read_text()
+    table = document.partition("## Input")[2].partition("## Answer")[0]
+    told = set()
+    for row in re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE):
+        first, *others = re.findall(r"`([a-z_.]+)`", row)
+        parent = first.partition(".")[0]
+        told |= {first, *(parent + other if other.startswith(".") else other for other in others)}
+
+    asked = question().data()
+    groups = {name for name, value in asked.items() if isinstance(value, dict)} - {"arguments"}
+    fields = {f"{group}.{name}" for group in groups for name in asked[group]}
+
+    assert told == fields | asked.keys() - groups
 
 
 async def test_a_user_approves_their_own_calls_and_an_admin_those_of_everybody():
