@@ -74,11 +74,11 @@ class Account:
             self._unended = Unended(event.step)
         elif self._unended and isinstance(event, TextDelta | ReasoningDelta):
             self._unended.written.append(event.text)
-        elif isinstance(event, StepAnswered | StepCompleted):
+        elif self._unended and isinstance(event, StepAnswered | StepCompleted):
+            # Where tools are called both come, and the first one counts.
             self._unended = None
             await self.charge(Spent(event.step, event.usage, event.profile))
-            if isinstance(event, StepCompleted):
-                self.used += event.usage
+            self.used += event.usage
 
     async def charge(self, spent: Spent) -> None:
         """Write a step down, once, and wait for it: what cannot be written down is not answered."""

@@ -79,6 +79,14 @@ class Chosen:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A run whose answer has begun: its events, and the account, which says what it used however it ends."""
+
+    events: AsyncGenerator[AgentEvent, None]
+    account: Account
+
+
 def agent_chosen(*, actor: Actor, slug: str) -> Chosen:
     """Raises ``budget_exceeded`` too, where a budget of the actor's has nothing left."""
     agent = agent_named(slug=slug)
@@ -109,13 +117,15 @@ async def begin(*, actor: Actor, asked: Asked) -> AsyncGenerator[AgentEvent, Non
     Closing the generator stops the model at once.
     """
     _check(asked.messages)
-    return await begun(actor=actor, asked=asked)
+    return (await begun(actor=actor, asked=asked)).events
 
 
-async def begun(*, actor: Actor, asked: Asked) -> AsyncGenerator[AgentEvent, None]:
+async def begun(*, actor: Actor, asked: Asked) -> Begun:
     """``begin``, for a caller who has looked at the lengths of the messages."""
     chosen = await in_tenant(actor.tenant_id, agent_chosen, actor=actor, slug=asked.agent)
-    return await _first_awaited(standing.while_good(actor, _counted(actor, chosen, asked)))
+    account = Account(chosen.payer(actor), chosen.profiles, budgeted=chosen.budgeted)
+    events = standing.while_good(actor, _counted(actor, chosen, asked, account))
+    return Begun(await _first_awaited(events), account)
 
 
 def _check(messages: Sequence[ModelMessage]) -> None:
@@ -144,12 +154,13 @@ async def _first_awaited(events: AsyncGenerator[AgentEvent, None]) -> AsyncGener
     return all_of_them()
 
 
-async def _counted(actor: Actor, chosen: Chosen, asked: Asked) -> AsyncGenerator[AgentEvent, None]:
+async def _counted(
+    actor: Actor, chosen: Chosen, asked: Asked, account: Account
+) -> AsyncGenerator[AgentEvent, None]:
     """What the engine says about the answer, and the log and the metrics of how it ended."""
     started = time.monotonic()
     state, waiting = "failed", True
     error: SomaError | None = None
-    account = Account(chosen.payer(actor), chosen.profiles, budgeted=chosen.budgeted)
     try:
         async with aclosing(_events(actor, chosen, asked, account)) as events:
             async for event in events:

@@ -283,8 +283,13 @@ def test_what_is_not_stored_is_gone(gateway, client):
     events = list(client.responses.create(model=AGENT, input="say: hi there", store=False, stream=True))
     assert [event.sequence_number for event in events] == list(range(len(events)))
     assert events[-1].response.output_text == "hi there"
-    failed = list(client.responses.create(model=AGENT, input="cut after 2", store=False, stream=True))[-1]
-    assert failed.type == "response.failed"
+    failed, stored = (
+        list(client.responses.create(model=AGENT, input="cut after 2", store=store, stream=True))[-1]
+        for store in (False, True)
+    )
+    assert failed.type == stored.type == "response.failed"
+    assert failed.response.usage == stored.response.usage
+    assert failed.response.usage.output_tokens > 0
     with pytest.raises(openai.InternalServerError):
         client.responses.create(model=AGENT, input="fail 500", store=False)
 

@@ -37,10 +37,10 @@ async def create_response(
     """The agent's answer to the input, whole, in events, or in the background."""
     actor, asked = actor_of(request), body.told()
     if body.store is False:
-        answer = await passing.begin(actor=actor, asked=asked)
+        run = await passing.begin(actor=actor, asked=asked)
         if body.stream:
-            return sse.response_of(passing.narrated(answer, asked), _encode)
-        return JsonResponse(await passing.whole(answer, asked))
+            return sse.response_of(passing.narrated(run, asked), _encode)
+        return JsonResponse(await passing.whole(run, asked))
     turn = await flow.create(actor=actor, asked=asked, idempotency=idempotency_of(idempotency_key, body))
     if body.stream:
         return sse.response_of(flow.follow(actor=actor, turn=turn), _encode)

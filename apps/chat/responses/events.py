@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from somaagent.agent.events import TextDelta, TurnCancelled, TurnEnded, TurnEvent, TurnFailed, TurnStarted
-from somaagent.agent.messages import ToolCall, Usage
+from somaagent.agent.messages import ToolCall
 from somaagent.agent.step_events import StepCompleted, ToolEvent
 
 from .ids import output_id
@@ -45,11 +45,6 @@ class Narrator:
         self._of_tools: set[tuple[str, bytes]] = set()
         # What there is: the same, but for an answer that another host began anew.
         self._output = Output(turn_id)
-
-    @property
-    def used(self) -> Usage:
-        """By the steps that are done."""
-        return self._output.usage
 
     def begin(self) -> list[Event]:
         background = self._frame.shown["background"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from somaagent.agent.messages import ToolCall, Usage
+from somaagent.agent.messages import ToolCall
 from somaagent.agent.step_events import StepCompleted
 
 from .ids import output_id
@@ -23,7 +23,6 @@ class Output:
     items: list[dict[str, Any]] = field(default_factory=list)
     steps: int = 0
     open_text: str = ""
-    usage: Usage = field(default_factory=Usage)
     finish_reason: str = ""
 
     @property
@@ -34,7 +33,6 @@ class Output:
     def close(self, step: StepCompleted) -> None:
         """The step is done: ``open_text`` was what is known of it."""
         self.steps, self.open_text = step.step, ""
-        self.usage += step.usage
         self.finish_reason = step.finish_reason
         self.items += items_of(self.turn_id, step)
 

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 from apps.chat import completions, told
+from apps.chat.completions import Begun
 from somaagent.agent.events import AgentEvent, RunCompleted, TurnCompleted, TurnEvent, TurnFailed, TurnStarted
 from somaagent.agent.messages import ModelMessage, ToolCall
 from somaagent.errors import SomaError
@@ -21,11 +22,9 @@ from .events import Event, Narrator
 from .ids import RESPONSE, name_of
 from .shapes import Frame
 
-Events = AsyncGenerator[AgentEvent, None]
 
-
-async def begin(*, actor: Actor, asked: Asked) -> Events:
-    """The run's events, once the first of the answer is there. Closing the generator stops the model."""
+async def begin(*, actor: Actor, asked: Asked) -> Begun:
+    """The run, once the first of the answer is there. Closing its events stops the model."""
     check_lengths(asked)
     waiting: Sequence[ToolCall] = ()
     messages, summary = told.messages_of_items(asked.items), ""
@@ -40,29 +39,29 @@ async def begin(*, actor: Actor, asked: Asked) -> Events:
     return await completions.begun(actor=actor, asked=wanted)
 
 
-async def whole(events: Events, asked: Asked) -> dict[str, Any]:
+async def whole(run: Begun, asked: Asked) -> dict[str, Any]:
     """The response once it is complete. Raises what the run failed with."""
     narrator = _narrator(asked)
     last: list[Event] = []
-    async with aclosing(events):
+    async with aclosing(run.events) as events:
         async for event in events:
             last = narrator.take(_turn_event(event))
     response: dict[str, Any] = last[-1]["response"]
     return response
 
 
-async def narrated(events: Events, asked: Asked) -> AsyncGenerator[Event | None, None]:
+async def narrated(run: Begun, asked: Asked) -> AsyncGenerator[Event | None, None]:
     """The events of the response, the last of which tells a failure too: the status is long sent."""
     narrator = _narrator(asked)
     for event in (*narrator.begin(), *narrator.take(TurnStarted(""))):
         yield event
     try:
-        async with aclosing(events):
+        async with aclosing(run.events) as events:
             async for said in events:
                 for event in narrator.take(_turn_event(said)):
                     yield event
     except SomaError as error:
-        for event in narrator.take(TurnFailed.of(error, narrator.used)):
+        for event in narrator.take(TurnFailed.of(error, run.account.used)):
             yield event
 
 

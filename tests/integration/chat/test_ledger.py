@@ -26,6 +26,8 @@ from apps.chat import (
 )
 from apps.chat.embeddings import Wanted
 from apps.chat.models import Turn, TurnState
+from apps.sessions.models import Agent
+from apps.tools.models import ToolDecision
 from somaagent.agent.events import TextDelta, TurnCancelled, TurnEnded, TurnFailed, decode_end
 from somaagent.agent.messages import ModelMessage, ToolCall, Usage
 from somaagent.agent.ports import ModelSettings
@@ -214,6 +216,30 @@ def test_completions_and_embeddings_are_charged_too(acme, model):
     assert completion.cost
     assert (vectors.source, vectors.profile, vectors.agent_id) == ("embeddings", "vectors", None)
     assert (vectors.input_tokens, vectors.cost) == (2, Decimal("0.000004"))
+
+
+def test_a_policy_hears_what_earlier_steps_used(acme):
+    call = 'calls: [{"name": "calculator", "arguments": {"expression": "1+1"}}]'
+    text = f"{call}\nthen {call}\nthen say: two"
+    with tenant_scope(acme.tenant.id):
+        Agent.objects.filter(id=acme.agent.id).update(tools=["calculator"])
+    assert answered(acme, text).state == TurnState.COMPLETED
+    asked = completions.Asked("assistant", [ModelMessage("user", text)], ModelSettings())
+
+    async def completed() -> None:
+        await all_of(await completions.begin(actor=acme.owner, asked=asked))
+
+    run_coroutine(completed())
+    with tenant_scope(acme.tenant.id):
+        heard = [decision.input["budget"] for decision in ToolDecision.objects.order_by("id")]
+    of_turn, of_completion = (
+        [row for row in ledger(acme) if row.source == source] for source in ("turn", "completion")
+    )
+    for first, second, rows in ((*heard[:2], of_turn), (*heard[2:], of_completion)):
+        assert len(rows) == 3
+        assert (first["output_tokens"], first["cost"]) == (0, "0")
+        assert second["output_tokens"] == rows[0].output_tokens > 0
+        assert second["cost"] == decimal_text(rows[0].cost)
 
 
 def test_a_caller_who_leaves_a_completion_pays_a_guess_too(acme):
