@@ -316,7 +316,7 @@ def _vault(s: _Section) -> None:
     s.add(
         "VAULT_OPERATOR_TOKEN_FILE",
         PATH,
-        "The file that holds an operator's token; only `secret` and `bootstrap_vault` read it.",
+        "The file that holds an operator's token; `secret`, `bootstrap_vault` and `rotate_tenant_key` read it.",
         "/root/.somaagent-operator-token",
     )
 

@@ -92,6 +92,6 @@ def _all(operating: Operating) -> Iterator[tuple[str, str, str]]:
             yield setting.name, *vault_place(operating.configuration, setting)
     owner = operating.configuration.value("SA01_DB_OWNER_USER")
     yield f"database/{owner}", f"database/{owner}", "password"
-    for folder in ("models", "mcp"):
+    for folder in ("models", "mcp", "oidc"):
         for name in operating.operator.names(folder):
-            yield f"{folder}/{name}", f"{folder}/{name}", "api_key"
+            yield f"{folder}/{name}", f"{folder}/{name}", _FREE[folder]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
+from allauth.account.adapter import get_adapter
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialApp
@@ -100,7 +101,8 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
 
 def refusal(request: HttpRequest, error: SomaError, slug: str) -> ImmediateHttpResponse:
     metrics.SIGN_INS.labels(how="provider", outcome="refused").inc()
-    logger.info("sign_in.refused", provider=slug, code=error.code)
+    address = get_adapter().get_client_ip(request)
+    logger.info("sign_in.refused", provider=slug, code=error.code, address=address)
     return ImmediateHttpResponse(fallback.page_of_error(request, error))
 
 

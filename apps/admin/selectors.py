@@ -122,7 +122,7 @@ def dashboard(*, may: May) -> Dashboard:
 
 def _services() -> Services:
     record = health.current()
-    bad = [(name, one) for name, one in record.services.items() if one.state not in GOOD or one.last_error]
+    bad = [(name, one) for name, one in record.services.items() if one.state not in GOOD]
     return Services(record, bad)
 
 

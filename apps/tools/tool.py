@@ -39,8 +39,8 @@ class Label(StrEnum):
 class Caller:
     """For whom a tool runs. All of it comes from a credential or a stored turn, never from a model.
 
-    ``agent`` is its slug. Outside of a turn (a call over MCP) ``agent``, ``session_id`` and ``turn_id`` are
-    None.
+    ``agent`` is its slug. In a chat completion ``session_id`` and ``turn_id`` are None; where a client of MCP
+    calls the tool itself, ``agent`` is too.
     """
 
     tenant_id: UUID

@@ -76,5 +76,5 @@ def test_after_some_turns_the_operator_sees_figures_follows_links_and_takes_the_
     page.locator("[name=from]").fill("2026-11-02")
     page.locator("[name=to]").fill("2026-11-01")
     page.get_by_role("button", name="Show").click()
-    expect(page.get_by_text("Name a last day that is not before the first")).to_be_visible()
+    expect(page.get_by_text("the last of them not before the first")).to_be_visible()
     expect(page.locator("#usage")).to_have_count(0)

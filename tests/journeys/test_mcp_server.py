@@ -160,7 +160,7 @@ def test_what_does_not_fit_is_said_and_what_is_unknown_is_an_error(gateway, key,
         for name in ("nothing", "ask_nobody", "ask_", "ask_\x00", "../calculator", "calc*", "x" * 5000):
             with pytest.raises(MCPError, match="Unknown tool") as caught:
                 await client.call_tool(name, {"input": "Hello"})
-            assert caught.value.code == -32602
+            assert (caught.value.code, caught.value.data) == (-32602, {"code": "tool_not_found"})
         with pytest.raises(MCPError, match="cursor") as caught:
             await client.list_tools(cursor="agent:'; --")
         assert caught.value.code == -32602

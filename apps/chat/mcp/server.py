@@ -138,7 +138,11 @@ class _Handlers:
             return await self._ask(context, agent.slug, arguments)
         tool = await catalogue.tool_named(tenant_id=tenant_id, name=params.name)
         if tool is None:
-            raise MCPError(code=types.INVALID_PARAMS, message=f"Unknown tool: {params.name[:80]}")
+            raise MCPError(
+                code=types.INVALID_PARAMS,
+                message=f"Unknown tool: {params.name[:80]}",
+                data={"code": "tool_not_found"},
+            )
         call = calling.call(actor=self._actor, tool=tool, arguments=arguments)
         return await outliving.stopped_with_me(call)
 

@@ -34,7 +34,9 @@ async def run(caller: Caller, arguments: Arguments) -> str:
         message = "The search took too long and was stopped: use fewer or longer words."
         raise SomaError(Kind.UNAVAILABLE, "session_search_stopped", message) from error
     if not found:
-        return f"Nothing found among the newest {MOST_MESSAGES} messages of earlier sessions."
+        return (
+            f"Nothing found in earlier sessions (up to {MOST_MESSAGES} messages, from the last session on)."
+        )
     return "\n\n".join(_told(each, words) for each in found)
 
 

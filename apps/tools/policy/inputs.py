@@ -9,7 +9,6 @@ from uuid import UUID
 
 from apps.tools.tool import Arguments, Caller, Tool
 from somaagent.agent.messages import NOTHING_USED, Usage
-from somaagent.money import decimal_text
 
 
 class Effect(StrEnum):
@@ -64,11 +63,7 @@ class Question:
             },
             "arguments": dict(self.arguments),
             "labels": sorted(self.labels),
-            "budget": {
-                "calls": self.calls,
-                **self.spent.tokens(),
-                "cost": decimal_text(self.spent.cost),
-            },
+            "budget": {"calls": self.calls, **self.spent.data()},
             "approval": self.approval.data() if self.approval else None,
         }
 

@@ -19,6 +19,7 @@ import structlog
 from django.conf import settings
 from uuid_utils.compat import uuid7
 
+from somaagent.agent.messages import NOTHING_USED
 from somaagent.observability import metrics
 
 from . import answers, sources
@@ -147,7 +148,7 @@ def _probing() -> dict[str, Any]:
         },
         "arguments": {},
         "labels": [],
-        "budget": {"calls": 0, "input": 0, "cached": 0, "output": 0, "reasoning": 0, "cost": None},
+        "budget": {"calls": 0, **NOTHING_USED.data()},
         "approval": None,
     }
 

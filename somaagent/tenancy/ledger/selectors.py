@@ -54,8 +54,8 @@ def tenant_usage(
     ``cost`` is of the steps whose cost is known; ``steps_without_cost`` counts the others. What was used
     without an API key has none. Raises INVALID with the field.
     """
-    if not 0 <= (last - first).days <= MOST_DAYS:
-        sentence = f"Name a last day that is not before the first, nor more than {MOST_DAYS} days after it."
+    if not 0 <= (last - first).days < MOST_DAYS:
+        sentence = f"Name at most {MOST_DAYS} days, the last of them not before the first."
         raise invalid("query.to", sentence)
     groups = [_COLUMNS[name] for name in _COLUMNS if name in by]
     seen = records_between(first, last)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 
 import pytest
 from django.conf import settings as configured
@@ -47,6 +48,17 @@ def test_services_are_shown_with_what_is_wrong(operator, settings, tmp_path):
     for text in ("<It died>", "2026-01-01 10:00:00 UTC", "degraded", "version 1.2.3"):
         assert text in shown
     assert "<It died>" not in operator.get(reverse("admin:services")).content.decode()
+
+
+def test_a_service_that_is_well_again_is_none_of_those_that_are_not(operator, settings, tmp_path):
+    settings.RUN_DIR = tmp_path
+    when = "2026-01-01T10:00:00.000Z"
+    services = {"worker": ServiceHealth(State.UP, critical=False, since=when, last_error="It was slow")}
+    health.store(tmp_path, HealthRecord("STANDALONE", "1.2.3", health.now(), services, tick_seconds=3600))
+    first = page(operator, "index")
+    assert "All 1 are well." in first
+    assert "It was slow" not in first
+    assert "Before: It was slow" in re.sub(r"<.*?>", "", page(operator, "services"))
 
 
 def test_settings_are_shown_with_their_source_and_no_secret(operator):

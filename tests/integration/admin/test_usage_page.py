@@ -167,8 +167,9 @@ def test_days_without_use_are_said_to_be_so(operator):
     [
         ({"from": "2026-13-01"}, "from", "Write a day as 2026-11-22."),
         ({"to": "tomorrow"}, "to", "Write a day as 2026-11-22."),
-        ({"from": "2026-11-02", "to": "2026-11-01"}, "to", "Name a last day that is not before the first"),
-        ({"from": "2020-01-01", "to": "2026-11-01"}, "to", "nor more than 366 days after it"),
+        ({"from": "2026-11-02", "to": "2026-11-01"}, "to", "the last of them not before the first"),
+        ({"from": "2025-11-01", "to": "2026-11-02"}, "to", "Name at most 366 days"),
+        ({"from": "2020-01-01", "to": "2026-11-01"}, "to", "Name at most 366 days"),
         ({"by": "colour"}, "by", "Select a valid choice"),
         ({"each": "hour"}, "each", "Select a valid choice"),
     ],

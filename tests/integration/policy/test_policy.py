@@ -269,6 +269,13 @@ async def test_health_asks_the_policy_that_is_there():
     await judging.probe()
 
 
+async def test_health_asks_with_all_that_a_call_is_judged_by(policy):
+    names = [f"input.budget.{name}" for name in question().data()["budget"]]
+    policy('decision := {"effect": "allow", "reason": r} if r := sprintf("%v", [' + f"[{', '.join(names)}]])")
+
+    assert await judging.policy_of()
+
+
 async def test_health_asks_both_policies(policy):
     policy(ALLOW)
 

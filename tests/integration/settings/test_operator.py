@@ -96,13 +96,14 @@ def test_the_process_that_migrates_boots_as_the_owner(installation: Installation
 def test_a_secret_is_piped_in_listed_by_name_and_taken_away(installation: Installation):
     kv, mount = installation.vault.client().secrets.kv.v2, installation.environment["SA01_VAULT_MOUNT"]
 
-    for name in ("SA01_DB_PASSWORD", "models/openai", "database/soma_owner"):
+    for name in ("SA01_DB_PASSWORD", "models/openai", "oidc/corporate", "database/soma_owner"):
         done = installation.manage("secret", "set", name, "--stdin", stdin="hunter2 with spaces\n")
         assert done.returncode == 0, done.stderr
         assert "hunter2" not in done.stdout + done.stderr
     for path, key in {
         "database/soma_app": "password",
         "models/openai": "api_key",
+        "oidc/corporate": "client_secret",
         "database/soma_owner": "password",
     }.items():
         stored = kv.read_secret_version(path, mount_point=mount, raise_on_deleted_version=True)["data"][
@@ -120,6 +121,7 @@ def test_a_secret_is_piped_in_listed_by_name_and_taken_away(installation: Instal
         "SA01_KAFKA_PASSWORD": "optional",
         "database/soma_owner": "set",
         "models/openai": "set",
+        "oidc/corporate": "set",
     }
     assert not any(value in listed.stdout for value in secret_values(installation))
     assert "was not set" in installation.manage("secret", "unset", "SA01_VALKEY_PASSWORD").stdout

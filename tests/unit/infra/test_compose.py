@@ -128,7 +128,7 @@ def test_a_stop_leaves_time_for_the_drain(stack: Stack) -> None:
     drain = next(setting.default for setting in REGISTRY if setting.name == "SA01_DRAIN_SECONDS")
     for name in OURS:
         grace = int(stack.services[name]["stop_grace_period"].removesuffix("s"))
-        assert grace >= int(str(drain)) + 10, name
+        assert grace > int(str(drain)) + 30, name
 
 
 def test_every_setting_that_is_named_in_infra_is_declared() -> None:
