@@ -316,7 +316,8 @@ def _vault(s: _Section) -> None:
     s.add(
         "VAULT_OPERATOR_TOKEN_FILE",
         PATH,
-        "The file that holds an operator's token; `secret`, `bootstrap_vault` and `rotate_tenant_key` read it.",
+        "The file that holds an operator's token; `secret`, `bootstrap_vault` and `rotate_tenant_key` "
+        "read it.",
         "/root/.somaagent-operator-token",
     )
 

@@ -5,6 +5,7 @@ What it does is written in the last user message, or in a script that ``POST /_s
 requests:
 
 ``say: TEXT``                       streams TEXT word by word (so does any other message, as ``You said: …``)
+``nul: TEXT``                       the same, with a NUL in place of each ``~``
 ``slow SECONDS: TEXT``              the same, with a pause before each word
 ``think: TEXT``                     some reasoning first, then TEXT
 ``mull``                            some reasoning, then the connection closes
@@ -83,6 +84,10 @@ async def say(answer: Answer, text: str) -> None:
         return
     await answer.words(text)
     await answer.end()
+
+
+async def nul(answer: Answer, text: str) -> None:
+    await say(answer, text.replace("~", "\x00"))
 
 
 async def slow(answer: Answer, seconds: str, text: str) -> None:
@@ -193,6 +198,7 @@ PERFORM: tuple[tuple[re.Pattern[str], Callable[..., Awaitable[None]]], ...] = tu
     (re.compile(pattern, re.DOTALL), perform)
     for pattern, perform in (
         (r"say: ?(.*)", say),
+        (r"nul: ?(.*)", nul),
         (r"slow ([\d.]+): ?(.*)", slow),
         (r"think: ?(.*)", think),
         (r"mull", mull),

@@ -16,31 +16,36 @@ from typing import Any
 from redis.exceptions import NoScriptError
 
 from somaagent import valkey
+from somaagent.agent.events import FINAL_TYPES, TurnAwaitingApproval, TurnStarted
 from somaagent.loops import OneForEachLoop
 
 from .taps import MOST_EVENTS, Record
 
 KEEP_SECONDS = 24 * 3600
+# With these a stream's time begins anew: somebody answers now, is to answer, or nobody will any more.
+_KEPT_ANEW = FINAL_TYPES | {TurnStarted.type, TurnAwaitingApproval.type}
 # Streams that one call appends to: Valkey does nothing else meanwhile.
 MOST_AT_ONCE = 100
 
 # ``KEYS``: the streams. ``ARGV``: how many events one keeps, and for how many seconds; then for each stream
 # how many events, whether its time begins anew, and of each event its number, name and data. Gives what was
-# refused: the stream's place among the keys, the event's in it, and why. Each stream's channel is called by
-# the number of its newest event.
+# refused: the stream's place among the keys, the event's in it, and why. What is behind it is not appended:
+# the place may be free, and is another host's. Each stream's channel is called by the number of its newest
+# event.
 _APPEND = """
 local failed, at = {}, 3
 for place, key in ipairs(KEYS) do
   local count, anew, newest = tonumber(ARGV[at]), ARGV[at + 1], nil
-  at = at + 2
-  for number = 1, count do
-    newest = ARGV[at]
+  local first = at + 2
+  at = first + 3 * count
+  for event = first, at - 1, 3 do
+    newest = ARGV[event]
     local added = redis.pcall('XADD', key, 'MAXLEN', '~', ARGV[1], newest .. '-0',
-      'type', ARGV[at + 1], 'data', ARGV[at + 2])
+      'type', ARGV[event + 1], 'data', ARGV[event + 2])
     if type(added) == 'table' and added['err'] then
-      table.insert(failed, {place, number, added['err']})
+      table.insert(failed, {place, (event - first) / 3 + 1, added['err']})
+      break
     end
-    at = at + 3
   end
   if anew == '1' then
     redis.call('EXPIRE', key, ARGV[2])
@@ -106,7 +111,7 @@ class Appends:
             KEEP_SECONDS,
         ]
         for _, records in calls:
-            arguments += (len(records), int(records[0].sequence == 1 or records[-1].final))
+            arguments += (len(records), int(any(record.type in _KEPT_ANEW for record in records)))
             for record in records:
                 arguments += (record.sequence, record.type, record.data)
         try:

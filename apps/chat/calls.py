@@ -17,8 +17,8 @@ from apps.tools.models import Answer
 from somaagent.agent.loop import Begun
 from somaagent.agent.ports import Action, Outcome, Verdict
 from somaagent.agent.step_events import ApprovalAnswered, StepAnswered, ToolFinished
-from somaagent.tenancy.fields import storable
 from somaagent.tenancy.scripts import Statement, columns, inserted, read
+from somaagent.texts import storable
 
 from .models import Call, CallState
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -15,6 +16,7 @@ from somaagent.agent.step_events import StepAnswered, StepCompleted
 from somaagent.tenancy.actor import Actor
 from somaagent.tenancy.budgets import statements as budgets
 from somaagent.tenancy.budgets.standing import refuse_spent
+from somaagent.tenancy.ledger.models import UsageRecord
 from somaagent.tenancy.ledger.statements import recorded
 from somaagent.tenancy.outbox.statements import told
 from somaagent.tenancy.patience import performed_patiently
@@ -22,7 +24,7 @@ from somaagent.tenancy.payers import Payer
 from somaagent.tenancy.scripts import Last, Script, Statement, performed, rows_of, together
 
 from . import meter
-from .endings import Unended, guessed
+from .endings import Unended, guessed, said_in
 from .meter import MeteredModel
 from .spending import Spent, record_of
 
@@ -54,6 +56,8 @@ class Account:
         self._budgeted = budgeted
         self._reserved = False
         self._unended: Unended | None = None
+        self._owed: UsageRecord | None = None
+        self._steps: list[StepCompleted] = []
 
     def metered(self, model: ChatModel) -> ChatModel:
         """The model, asked only while the budgets have something left."""
@@ -78,11 +82,24 @@ class Account:
             # Where tools are called both come, and the first one counts.
             self._unended = None
             await self.charge(Spent(event.step, event.usage, event.profile))
-            self.used += event.usage
+        if isinstance(event, StepCompleted):
+            self._steps.append(event)
 
     async def charge(self, spent: Spent) -> None:
-        """Write a step down, once, and wait for it: what cannot be written down is not answered."""
+        """Write a step down, once, and wait for it: what cannot be written down is not answered.
+
+        Whoever is cancelled meanwhile owes it still: ``close`` writes it down.
+        """
         row = record_of(self._payer, spent, self._profiles)
+        self.used += spent.usage
+        try:
+            await self._write(row)
+        except asyncio.CancelledError:
+            self._owed = row
+            raise
+
+    async def _write(self, row: UsageRecord) -> None:
+        """The same row may be written twice, also where the first time is on its way."""
         if self._budgeted:
             await self._do(*budgets.settled([row], self._payer))
         else:
@@ -90,11 +107,16 @@ class Account:
             await self._do(together(told(event), record))
 
     async def close(self, messages: Sequence[ModelMessage] = ()) -> None:
-        """The run is over. What a step wrote that came to no end is guessed, as of a turn."""
-        spent = guessed(self._unended, messages, self._profiles[0]) if self._unended else None
+        """The run is over. What a step wrote that came to no end is guessed, as of a turn: ``messages`` are
+        what the run began with.
+        """
+        if self._owed is not None:
+            await self._write(self._owed)
+            return
+        read = [*messages, *said_in(self._steps)]
+        spent = guessed(self._unended, read, self._profiles[0]) if self._unended else None
         if spent is not None:
             await self.charge(spent)
-            self.used += spent.usage
         elif self._reserved:
             await self._do(budgets.freed(self._payer.run_id))
 

@@ -72,12 +72,12 @@ async def embed(*, actor: Actor, wanted: Wanted) -> Embeddings:
         budgeted=budgeted,
     )
     started = time.monotonic()
-    state, usage, code = "failed", Usage(), None
+    state, code = "failed", None
     try:
         await account.reserve(read=sum(tokens.guess_of(one) for one in wanted.inputs))
         given = await _embedded(profile, wanted)
         await account.charge(Spent(1, priced(given.usage, reach.prices_of(profile)), profile.slug))
-        state, usage = "completed", given.usage
+        state = "completed"
     except ModelError as error:
         code = error.code
         reach.note_refusal(profile, error)
@@ -87,7 +87,7 @@ async def embed(*, actor: Actor, wanted: Wanted) -> Embeddings:
         raise
     finally:
         await account.close()
-        _record(profile, wanted, state, time.monotonic() - started, usage, code)
+        _record(profile, wanted, state, time.monotonic() - started, account.used, code)
     return given
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from somaagent import valkey
 from somaagent.agent import tokens
 from somaagent.agent.messages import NOTHING_USED, ModelMessage, Usage
 from somaagent.agent.prices import priced
+from somaagent.agent.step_events import StepCompleted
 from somaagent.errors import Kind, SomaError
 from somaagent.tenancy.scope import DATABASE_AWAY
 
@@ -43,15 +44,19 @@ class Unended:
     written: list[str] = field(default_factory=list)
 
 
-def cut_short(work: Work, step: Unended | None, summaries: Usage) -> Spent | None:
+def cut_short(
+    work: Work, step: Unended | None, summaries: Usage, before: Sequence[StepCompleted]
+) -> Spent | None:
     """What a turn's end charges for a step that came to none; None where nothing is known to be used.
 
-    ``summaries`` were made for it, and counted.
+    ``summaries`` were made for it, and counted. ``before``: the steps that ended since the turn was taken.
     """
     if step is None:
         return None
     conversation = work.conversation
-    spent = guessed(step, messages_of(work), conversation.profiles[0], conversation.ratio)
+    spent = guessed(
+        step, [*messages_of(work), *said_in(before)], conversation.profiles[0], conversation.ratio
+    )
     if spent is not None:
         return replace(spent, usage=summaries + spent.usage)
     return Spent(step.step, summaries, conversation.profiles[0].slug) if summaries != NOTHING_USED else None
@@ -95,6 +100,9 @@ def messages_of(work: Work) -> list[ModelMessage]:
     else:
         for role, text in conversation.messages:
             messages.append(ModelMessage("user" if role == "user" else "assistant", text))
-    for step in work.done:
-        messages += [step.message, *step.results]
-    return messages
+    return [*messages, *said_in(work.done)]
+
+
+def said_in(steps: Iterable[StepCompleted]) -> list[ModelMessage]:
+    """What the model said in the steps, and what their tools gave it."""
+    return [message for step in steps for message in (step.message, *step.results)]

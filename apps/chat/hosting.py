@@ -23,6 +23,7 @@ from somaagent.tenancy.budgets import statements as budgets
 from somaagent.tenancy.fields import uuid7
 from somaagent.tenancy.scripts import Last, Missed, Row, Script, fresh, needed, performed, together
 from somaagent.tenancy.statements import membership, role_of
+from somaagent.texts import storable
 
 from . import calls, history, statements
 from .calls import TakenUp
@@ -52,7 +53,7 @@ def turn_claim(*, tenant_id: UUID, turn_id: UUID, owner: str) -> Script[Work | N
     (taken,) = yield [statements.take(turn_id=turn_id, owner=owner, until=lease_end())]
     if not taken:
         return None
-    session_id, input_id, attempt, submitted_at, kept, user_id, begun, key_id = taken[0]
+    session_id, input_id, attempt, submitted_at, kept, user_id, begun, key_id, last_event = taken[0]
     request = request_of(kept)
     agents, members, newest, done, ratio, budgeted = yield [
         sessions.session_agent(session_id),
@@ -91,6 +92,7 @@ def turn_claim(*, tenant_id: UUID, turn_id: UUID, owner: str) -> Script[Work | N
         taken_up=(yield from _taken_up(turn_id, begun)) if begun else None,
         request=request,
         budgeted=bool(applying),
+        last_event=last_event,
     )
 
 
@@ -109,7 +111,12 @@ def turns_renew(*, works: Sequence[Work]) -> Script[dict[UUID, TurnState]]:
     turn_ids = [work.turn_id for work in works]
     renewed = statements.renew(turn_ids=turn_ids, owner=works[0].owner, until=lease_end())
     (rows,) = yield Last([together(*reserved, renewed)])
-    return {turn_id: TurnState.CANCELLED if stop else TurnState.RUNNING for turn_id, stop in rows}
+    attempts = {work.turn_id: work.attempt for work in works}
+    return {
+        turn_id: TurnState.CANCELLED if stop else TurnState.RUNNING
+        for turn_id, attempt, stop in rows
+        if attempt == attempts[turn_id]
+    }
 
 
 def step_keep(*, work: Work, step: StepCompleted) -> Script[bool]:
@@ -196,7 +203,7 @@ def turn_finish(*, work: Work, outcome: Outcome) -> Script[Finished]:
     # First the session, then its turns, as everybody who needs both.
     first = [
         sessions.session_held(work.session_id),
-        needed(statements.end(turn_id=work.turn_id, owner=work.owner, facts=facts)),
+        needed(statements.end(turn_id=work.turn_id, owner=work.owner, attempt=work.attempt, facts=facts)),
         statements.not_taken(work.session_id),
     ]
     event, deliveries = turn_ended(_ended(work, outcome, finished_at))
@@ -254,7 +261,7 @@ def _facts(outcome: Outcome, answer: UUID | None, finished_at: datetime) -> dict
         "lease_expires_at": None,
         "begun": None,
         "error_code": outcome.error_code,
-        "error_message": outcome.error_message[:500],
+        "error_message": storable(outcome.error_message)[:500],
         "error_retryable": outcome.error_retryable,
         "last_event": outcome.last_event,
         "output_message_id": answer,
@@ -263,10 +270,16 @@ def _facts(outcome: Outcome, answer: UUID | None, finished_at: datetime) -> dict
     }
 
 
-def turn_give_back(*, turn_id: UUID, owner: str) -> bool:
-    """Queue a turn again that this host cannot go on with. False when it is no longer this host's."""
-    mine = Turn.objects.filter(id=turn_id, state=TurnState.RUNNING, lease_owner=owner)
-    return bool(mine.update(**_queued_again()))
+def turn_give_back(*, work: Work) -> TurnState | None:
+    """Queue a turn again that this host cannot go on with. ``cancelled``, where somebody asked it to stop:
+    nothing is changed then. None when it is no longer this host's.
+    """
+    mine = Turn.objects.filter(
+        id=work.turn_id, state=TurnState.RUNNING, lease_owner=work.owner, attempt=work.attempt
+    )
+    if mine.filter(cancel_requested_at=None).update(**_queued_again()):
+        return TurnState.QUEUED
+    return TurnState.CANCELLED if mine.exists() else None
 
 
 def _queued_again() -> dict[str, object]:
@@ -315,6 +328,8 @@ def _taken_from_the_dead(turns: QuerySet[Turn], now: datetime) -> Swept:
         elif turn.hosts_lost + 1 >= MOST_HOSTS_LOST:
             found, facts = over, _given_up(now)
         else:
+            # One that is asked to stop in this moment is left to the next sweep.
+            still = still.filter(cancel_requested_at=None)
             found, facts = waiting, {**_queued_again(), "hosts_lost": turn.hosts_lost + 1}
         if still.update(**facts):
             found.append(turn.id)
@@ -342,7 +357,8 @@ def _left(since: datetime, turn_id: UUID | None = None) -> Script[list[UUID]]:
 
 
 def _over(state: TurnState, now: datetime) -> dict[str, object]:
-    return {"state": state, "finished_at": now, "lease_expires_at": None, "begun": None}
+    # Which event was the last, only the stream knows.
+    return {"state": state, "finished_at": now, "lease_expires_at": None, "begun": None, "last_event": 0}
 
 
 def _given_up(now: datetime) -> dict[str, object]:

@@ -49,7 +49,12 @@ class _Leases:
         stop, ``failed`` when it is no longer this host's.
         """
         name = str(work.turn_id)
+        if (before := self._held.get(name)) is not None:
+            # This process lost the turn and took it again, before it heard of the loss.
+            before.stop(TurnState.FAILED)
         held = self._held[name] = _Held(work, stop)
+        if work.attempt > 1:
+            self._call(name)  # whoever asked it to stop since it was taken called another host
         if self._keeper is None or self._keeper.done():
             self._keeper = asyncio.create_task(self._keep(), name="leases")
         try:

@@ -92,7 +92,9 @@ class Turn(TenantOwned, IdempotentCreate):
     approvals_expire_at = models.DateTimeField(null=True, blank=True)
     # The database has a default too: rows are made by older code while a new version is rolled out.
     hosts_lost = models.SmallIntegerField(default=0, db_default=0)
-    last_event = models.IntegerField(default=0, help_text="The sequence number of its final event.")
+    last_event = models.IntegerField(
+        default=0, help_text="The number of its final event, or of its last one before it was paused."
+    )
 
     class Meta:
         ordering: ClassVar = ["-id"]

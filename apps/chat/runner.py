@@ -112,12 +112,16 @@ class _Host:
         self.usage = NOTHING_USED
         # Of a step that is not done: they count when it is, or at the end.
         self.summaries = NOTHING_USED
-        self.begun_usage = work.taken_up.begun.answered.usage if work.taken_up else NOTHING_USED
+        self.begun_usage = NOTHING_USED
         self.summarised = 0
         self.unended: Unended | None = None
+        # Those that came to their end here.
+        self.steps: list[StepCompleted] = []
         self.paused = False
+        self.counts_on = work.attempt == 1
         self.started = time.monotonic()
         self.stopped_by: TurnState | None = None
+        self.before = self._before()
 
     async def answer(self) -> Ran:
         engine = asyncio.create_task(self._engine(), name=f"engine {self.work.turn_id}")
@@ -136,7 +140,7 @@ class _Host:
         if ending.state is TurnState.QUEUED:
             # The next host counts on from the last event that is there: none may come after that.
             await self.teller.stop(LAST_WORDS_SECONDS)
-            return Ran(given_back=await self._give_back())
+            return await self._give_back()
         if ending.state is TurnState.AWAITING_APPROVAL:
             return await self._pause()
         return Ran(following=await self._finish(ending))
@@ -217,6 +221,8 @@ class _Host:
     async def _take(self, event: AgentEvent) -> None:
         """Keep and tell what the engine says."""
         self._note(event)
+        if isinstance(event, StepCompleted):
+            self.steps.append(event)
         if isinstance(event, RunPaused):
             self.paused = True
             return
@@ -230,20 +236,31 @@ class _Host:
         elif not isinstance(event, RunCompleted | StepAnswered):
             self.teller.tell(event)
 
-    async def _begin(self) -> None:
-        """Say who answers. Another attempt begins the answer anew, with the steps that are done."""
-        if self.work.attempt > 1:
-            last = await stream.last(self.work.turn_id)
-            self.teller.sequence = last.sequence if last else 0
-        told: list[TurnEvent] = [TurnStarted(str(self.work.turn_id), self.work.attempt)]
+    def _before(self) -> list[TurnEvent]:
+        """What hosts before this one kept: told anew, it is a part of the answer and of what that used."""
+        told: list[TurnEvent] = []
         for step in self.work.done:
             told += (TextDelta(step.text), step) if step.text else (step,)
         if (past := self.work.taken_up) is not None:
             said = past.begun.answered.message.text
             told += [*([TextDelta(said)] if said else []), *past.begun.finished, *past.answers]
-        for event in told[1:]:
+        for event in told:
             self._note(event)
-        self.teller.tell_along(*told)
+        if past is not None:
+            self.begun_usage = past.begun.answered.usage
+        return told
+
+    async def _begin(self) -> None:
+        """Say who answers. Another attempt begins the answer anew, with the steps that are done."""
+        await self._count_on()
+        self.teller.tell_along(TurnStarted(str(self.work.turn_id), self.work.attempt), *self.before)
+
+    async def _count_on(self) -> None:
+        """Number events from the last one on that another host told, also where that is no longer kept."""
+        if not self.counts_on:
+            last = await stream.last(self.work.turn_id)
+            self.teller.sequence = max(last.sequence if last else 0, self.work.last_event)
+            self.counts_on = True
 
     async def _keep(self, event: AgentEvent) -> bool:
         """Keep what another host has to know. False when it has the turn already."""
@@ -304,25 +321,23 @@ class _Host:
         if expires_at is not None:
             self.teller.tell(TurnAwaitingApproval(expires_at.isoformat()))
         await self.teller.told()  # the next host counts on from there
-        pause = functools.partial(stepping.turn_pause, work=self.work)
+        pause = functools.partial(stepping.turn_pause, work=self.work, last_event=self.teller.sequence)
         paused = await performed_patiently(self.work.tenant_id, pause)
         logger.info("turn.paused", state=paused)
         if paused is TurnState.CANCELLED:
             return Ran(following=await self._finish(Ending(TurnState.CANCELLED)))
         return Ran(following=self.work.turn_id if paused is TurnState.QUEUED else None)
 
-    async def _give_back(self) -> bool:
-        given = await in_tenant(
-            self.work.tenant_id,
-            hosting.turn_give_back,
-            turn_id=self.work.turn_id,
-            owner=self.work.owner,
-        )
-        logger.info("turn.given_back", given=given)
-        return given
+    async def _give_back(self) -> Ran:
+        given = await in_tenant(self.work.tenant_id, hosting.turn_give_back, work=self.work)
+        logger.info("turn.given_back", state=given)
+        if given is TurnState.CANCELLED:
+            return Ran(following=await self._finish(Ending(TurnState.CANCELLED)))
+        return Ran(given_back=given is TurnState.QUEUED)
 
     async def _finish(self, ending: Ending) -> UUID | None:
-        cut_short = endings.cut_short(self.work, self.unended, self.summaries)
+        await patiently(valkey.ERRORS, self._count_on)
+        cut_short = endings.cut_short(self.work, self.unended, self.summaries, self.steps)
         # What came to no end is paid for as well, summaries that were made for it included.
         self.usage += self.begun_usage + (cut_short.usage if cut_short else NOTHING_USED)
         failed = TurnFailed.of(ending.error, self.usage) if ending.error else None

@@ -197,7 +197,7 @@ def _make_room(taken: _Taken, on_busy: OnBusy) -> Script[tuple[list[Turn], bool]
         if len(taken.open) > MOST_WAITING:
             raise _busy(f"{MOST_WAITING} turns wait in this session already: wait for them, or cancel some.")
         return [], True
-    waiting, running = yield statements.stop_all(taken.session.id)
+    _, waiting, running = yield statements.stop_all(taken.session.id)
     stopped = [read(Turn, row) for row in (*waiting, *running)]
     yield from calls_end([turn.id for turn in stopped[: len(waiting)]])
     # Nobody is woken for these: the sweep finds them.
@@ -319,7 +319,7 @@ def turn_cancel(*, actor: Actor, turn_id: UUID) -> Script[Cancelled]:
     """Ask a turn to stop. One that nobody took yet is cancelled at once; a running one by its host."""
     turn = yield from _turn_of(actor, turn_id)
     # First the session: what is submitted in the same moment waits for this turn, and must be found here.
-    _, waiting, running = yield [
+    *_, waiting, running = yield [
         sessions.session_held(turn.session_id),
         *statements.stop(user_id=actor.user_id, turn_id=turn_id),
     ]

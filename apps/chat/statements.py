@@ -31,7 +31,8 @@ UPDATE chat_turn turn
 SET state = 'running', lease_owner = %(owner)s, lease_expires_at = %(until)s, started_at = %(now)s,
     attempt = attempt + 1
 WHERE id = %(turn)s AND state = 'queued' AND {_TIME_HAS_COME}
-RETURNING session_id, input_message_id, attempt, created_at, request::text, user_id, begun::text, api_key_id
+RETURNING session_id, input_message_id, attempt, created_at, request::text, user_id, begun::text, api_key_id,
+    last_event
 """  # noqa: S608 conditions of ours
 
 _LEFT = f"""
@@ -43,7 +44,7 @@ _USED = ", ".join(f"{name} = %({name})s" for name in ("cost", *NOTHING_USED.toke
 
 _END = """
 UPDATE chat_turn SET {facts}
-WHERE id = %(turn)s AND state = 'running' AND lease_owner = %(owner)s
+WHERE id = %(turn)s AND state = 'running' AND lease_owner = %(owner)s AND attempt = %(attempt)s
 RETURNING input_message_id
 """
 
@@ -97,23 +98,29 @@ def stop(*, user_id: UUID, turn_id: UUID) -> list[Statement]:
 
 
 def _stop(where: str, parameters: dict[str, Any]) -> list[Statement]:
-    """Cancels what nobody hosts and asks what runs to stop; gives the turns (``Turn``'s columns) of both."""
+    """Locks the turns, cancels what nobody hosts and asks what runs to stop; gives of the first the ids, of
+    both others the turns (``Turn``'s columns).
+
+    Without the locks one that is paused in the same moment would be neither when it is looked at.
+    """
     facts = {**parameters, "now": timezone.now()}
+    locked = f"SELECT id FROM chat_turn turn WHERE {where} AND {_IS_OPEN} ORDER BY id DESC FOR NO KEY UPDATE"  # noqa: S608 as below
     waiting = f"""
         UPDATE chat_turn turn SET state = 'cancelled', cancel_requested_at = %(now)s, finished_at = %(now)s,
-            begun = NULL, approvals_expire_at = NULL
+            begun = NULL, approvals_expire_at = NULL,
+            last_event = CASE WHEN turn.state = 'awaiting_approval' THEN turn.last_event + 1 ELSE 0 END
         WHERE {where} AND turn.state IN ('queued', 'awaiting_approval') RETURNING {columns(Turn, "turn")}
     """  # noqa: S608 columns and conditions of ours
     running = f"""
         UPDATE chat_turn turn SET cancel_requested_at = COALESCE(cancel_requested_at, %(now)s)
         WHERE {where} AND turn.state = 'running' RETURNING {columns(Turn, "turn")}
     """  # noqa: S608 columns and conditions of ours
-    return [Statement(waiting, facts), Statement(running, facts)]
+    return [Statement(locked, facts), Statement(waiting, facts), Statement(running, facts)]
 
 
 def take(*, turn_id: UUID, owner: str, until: datetime) -> Statement:
     """Claims a queued turn whose time has come: session, input message, attempt, time of submission, request,
-    user, the step that is begun, and the API key.
+    user, the step that is begun, the API key, and the number of the last event before a pause.
 
     Where another turn of the session is taken in the same moment, the index of running turns refuses one.
     """
@@ -147,8 +154,8 @@ def last_ratio(session_id: UUID) -> Statement:
 
 
 def renew(*, turn_ids: Sequence[UUID], owner: str, until: datetime) -> Statement:
-    """Moves leases on: each turn, and whether somebody asked it to stop. Those without a row are another
-    host's. They are locked in the order in which a sweep goes through them.
+    """Moves leases on: each turn, its attempt, and whether somebody asked it to stop. Those without a row are
+    another host's. They are locked in the order in which a sweep goes through them.
     """
     sql = """
         UPDATE chat_turn turn SET lease_expires_at = %(until)s
@@ -158,18 +165,19 @@ def renew(*, turn_ids: Sequence[UUID], owner: str, until: datetime) -> Statement
             ORDER BY id DESC FOR NO KEY UPDATE
         ) held
         WHERE turn.id = held.id
-        RETURNING turn.id, turn.cancel_requested_at IS NOT NULL
+        RETURNING turn.id, turn.attempt, turn.cancel_requested_at IS NOT NULL
     """
     return Statement(sql, {"turns": list(turn_ids), "owner": owner, "until": until})
 
 
-def hold(*, turn_id: UUID, owner: str) -> Statement:
+def hold(*, turn_id: UUID, owner: str, attempt: int) -> Statement:
     """One row while the turn is this host's: until the transaction's end nobody takes it."""
     sql = """
-        SELECT id FROM chat_turn WHERE id = %(turn)s AND state = 'running' AND lease_owner = %(owner)s
+        SELECT id FROM chat_turn
+        WHERE id = %(turn)s AND state = 'running' AND lease_owner = %(owner)s AND attempt = %(attempt)s
         FOR UPDATE
     """
-    return Statement(sql, {"turn": turn_id, "owner": owner})
+    return Statement(sql, {"turn": turn_id, "owner": owner, "attempt": attempt})
 
 
 def keep(step: Step) -> Statement:
@@ -189,14 +197,20 @@ def nothing_begun(turn_id: UUID) -> Statement:
     return Statement("UPDATE chat_turn SET begun = NULL WHERE id = %(turn)s", {"turn": turn_id})
 
 
-def pause(*, turn_id: UUID, state: str, expires_at: datetime | None) -> Statement:
-    """Takes a turn out of its host's hands; no row: it was asked to stop."""
+def pause(*, turn_id: UUID, state: str, expires_at: datetime | None, last_event: int) -> Statement:
+    """Takes a turn out of its host's hands, all of whose events are told; no row: it was asked to stop."""
     sql = """
         UPDATE chat_turn SET state = %(state)s, queued_at = %(now)s, lease_owner = '',
-            lease_expires_at = NULL, approvals_expire_at = %(expires)s
+            lease_expires_at = NULL, approvals_expire_at = %(expires)s, last_event = %(last)s
         WHERE id = %(turn)s AND cancel_requested_at IS NULL RETURNING id
     """
-    facts = {"turn": turn_id, "state": state, "expires": expires_at, "now": timezone.now()}
+    facts = {
+        "turn": turn_id,
+        "state": state,
+        "expires": expires_at,
+        "last": last_event,
+        "now": timezone.now(),
+    }
     return Statement(sql, facts)
 
 
@@ -224,10 +238,11 @@ def owners(turn_ids: Sequence[UUID]) -> Statement:
     return Statement(sql, {"turns": list(turn_ids)})
 
 
-def end(*, turn_id: UUID, owner: str, facts: dict[str, Any]) -> Statement:
+def end(*, turn_id: UUID, owner: str, attempt: int, facts: dict[str, Any]) -> Statement:
     """Ends a running turn of this host: its input message, or no row."""
     assignments = ", ".join(f"{name} = %({name})s" for name in facts)
-    return Statement(_END.format(facts=assignments), {**facts, "turn": turn_id, "owner": owner})
+    whose = {"turn": turn_id, "owner": owner, "attempt": attempt}
+    return Statement(_END.format(facts=assignments), {**facts, **whose})
 
 
 def not_taken(session_id: UUID) -> Statement:

@@ -27,7 +27,7 @@ def while_held(work: Work, *writes: Statement, spent: Sequence[Spent] = ()) -> S
     """Write, and charge what was spent, while the turn is this host's. False, and nothing is written, when it
     is no longer.
     """
-    held = needed(statements.hold(turn_id=work.turn_id, owner=work.owner))
+    held = needed(statements.hold(turn_id=work.turn_id, owner=work.owner, attempt=work.attempt))
     try:
         yield Last([held, *with_charges(work, spent, *writes)])
     except Missed:
@@ -79,21 +79,24 @@ def call_finish(*, work: Work, finished: ToolFinished) -> Script[bool]:
     return (yield from while_held(work, calls.finished(work.turn_id, finished)))
 
 
-def turn_pause(*, work: Work) -> Script[TurnState | None]:
-    """Leave a turn to those who approve: nobody hosts it until they have.
+def turn_pause(*, work: Work, last_event: int) -> Script[TurnState | None]:
+    """Leave a turn to those who approve: nobody hosts it until they have. ``last_event``: the number of its
+    last one, all being told.
 
     Gives its state: ``awaiting_approval``, or ``queued`` where the answers are there already. ``cancelled``,
     where somebody asked it to stop: nothing is changed then. None when another host has the turn.
     """
     held, waiting = yield [
-        statements.hold(turn_id=work.turn_id, owner=work.owner),
+        statements.hold(turn_id=work.turn_id, owner=work.owner, attempt=work.attempt),
         calls.unanswered(work.turn_id),
     ]
     if not held:
         return None
     ((number, expires_at),) = waiting
     state = TurnState.AWAITING_APPROVAL if number else TurnState.QUEUED
-    (rows,) = yield [statements.pause(turn_id=work.turn_id, state=state, expires_at=expires_at)]
+    (rows,) = yield [
+        statements.pause(turn_id=work.turn_id, state=state, expires_at=expires_at, last_event=last_event)
+    ]
     return state if rows else TurnState.CANCELLED
 
 

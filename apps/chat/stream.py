@@ -42,11 +42,11 @@ async def append(turn_id: UUID, *records: Record) -> None:
         tap.add(records)
 
 
-async def conclude(turn_id: UUID, event: TurnEvent) -> None:
-    """Tell how a turn ended that nobody hosts, unless that was told."""
+async def conclude(turn_id: UUID, event: TurnEvent, *, number: int = 0) -> None:
+    """Tell how a turn ended that nobody hosts, unless that was told. ``number``: of this event, at least."""
     newest = await last(turn_id)
     if newest is None or not newest.final:
-        sequence = newest.sequence + 1 if newest else 1
+        sequence = max(newest.sequence + 1 if newest else 1, number)
         await append(turn_id, Record(sequence, event.type, orjson.dumps(event.data())))
 
 

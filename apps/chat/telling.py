@@ -59,6 +59,7 @@ class Teller:
             await asyncio.wait({self._task}, timeout=seconds)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+            self._task, self._unsaid = None, []
 
     def _add(self, events: Iterable[TurnEvent]) -> None:
         if self._task is not None and self._task.done():

@@ -138,7 +138,7 @@ async def tell_stopped(turn: Turn) -> None:
     if turn.state == TurnState.RUNNING:
         await stream.call_host(turn.id, turn.lease_owner)
     elif turn.state == TurnState.CANCELLED:
-        await stream.conclude(turn.id, last_event(turn))
+        await stream.conclude(turn.id, last_event(turn), number=turn.last_event)
 
 
 async def follow(*, actor: Actor, turn_id: UUID, after: int) -> AsyncGenerator[Record | None, None]:
@@ -184,7 +184,7 @@ async def follow_together(*, actor: Actor, turn: Turn, after: int) -> AsyncGener
         async with aclosing(stream.follow(turn_id, after)) as come:
             async for records in come:
                 credential.check()
-                if not records and (ended := await _ended_unsaid(actor, turn_id)):
+                if not records and (ended := await _ended_unsaid(actor, turn_id, after)):
                     yield _rebuilt(ended, after)
                     return
                 if records and records[0].sequence > after + 1:
@@ -202,31 +202,38 @@ async def _over(turn: Turn, after: int) -> list[Record] | None:
     One whose row has ended and whose events are there is about to tell its final one.
     """
     last = await stream.last(turn.id)
-    if last is None and turn.state not in OPEN_STATES:
+    if turn.state not in OPEN_STATES and (last is None or (last.final and last.sequence < after)):
         return _rebuilt(turn, after)
-    return [] if last is not None and last.final and last.sequence <= after else None
+    return [] if last is not None and last.final and last.sequence == after else None
 
 
-_looks: dict[tuple[asyncio.AbstractEventLoop, UUID], asyncio.Task[Turn | None]] = {}
+# A turn that has ended, and the number of its final event, 0 where its stream does not tell that.
+_Look = tuple[Turn, int] | None
+_looks: dict[tuple[asyncio.AbstractEventLoop, UUID], asyncio.Task[_Look]] = {}
 
 
-async def _ended_unsaid(actor: Actor, turn_id: UUID) -> Turn | None:
-    """The turn, if it ended and its stream does not tell. Those who ask at once are told by one look."""
+async def _ended_unsaid(actor: Actor, turn_id: UUID, after: int) -> Turn | None:
+    """The turn, if it ended and its stream does not tell those who have come so far. Those who ask at once
+    are told by one look.
+    """
     key = (asyncio.get_running_loop(), turn_id)
     look = _looks.get(key)
     if look is None:
         look = _looks[key] = asyncio.create_task(_look(actor, turn_id), name=f"look at {turn_id}")
         look.add_done_callback(lambda _: _looks.pop(key, None))
-    return await asyncio.shield(look)
+    turn, final = await asyncio.shield(look) or (None, 0)
+    return turn if final <= after else None
 
 
-async def _look(actor: Actor, turn_id: UUID) -> Turn | None:
-    """See ``_ended_unsaid``: Valkey lost the stream, or a host died between the row's end and the event's."""
+async def _look(actor: Actor, turn_id: UUID) -> _Look:
+    """See ``_ended_unsaid``: Valkey lost the stream, where another began with small numbers then, or a host
+    died between the row's end and the event's.
+    """
     now = await in_tenant(actor.tenant_id, selectors.turn_get, actor=actor, turn_id=turn_id)
     if now.state in OPEN_STATES:
         return None
     last = await stream.last(turn_id)
-    return None if last is not None and last.final else now
+    return now, last.sequence if last is not None and last.final else 0
 
 
 def _rebuilt(turn: Turn, after: int) -> list[Record]:

@@ -69,7 +69,8 @@ class Wakeups:
         try:
             yield
         finally:
-            self._called.pop(name, None)
+            if self._called.get(name) is then:
+                del self._called[name]
 
     async def _read(self) -> None:
         while True:

@@ -76,7 +76,7 @@ class Work:
 
     ``question``: the message that it answers. ``agent`` is its agent's slug, ``tools`` what that may use.
     ``taken_up``: the step that another host began. ``request``: how its caller wants it answered, where they
-    said. ``budgeted``: budgets apply to it.
+    said. ``budgeted``: budgets apply to it. ``last_event``: the number of the last event before a pause.
     """
 
     turn_id: UUID
@@ -95,6 +95,7 @@ class Work:
     done: Sequence[StepCompleted] = ()
     request: Request | None = None
     budgeted: bool = False
+    last_event: int = 0
 
     def caller(self) -> Caller:
         """As the tools know them."""

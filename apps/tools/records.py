@@ -17,11 +17,11 @@ from somaagent.agent.ports import Action, Outcome, ToolResult, Toolset, Verdict
 from somaagent.agent.toolsets import WrapperToolset
 from somaagent.errors import SomaError
 from somaagent.observability import metrics
-from somaagent.tenancy.fields import storable
 from somaagent.tenancy.outbox.statements import event, told
 from somaagent.tenancy.patience import performed_patiently
 from somaagent.tenancy.recordable import recordable
 from somaagent.tenancy.scripts import Script, Statement, inserted, together
+from somaagent.texts import storable
 
 from .answers import Past
 from .models import LONGEST_REASON, ToolCallRecord, ToolDecision

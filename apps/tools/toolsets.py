@@ -17,8 +17,8 @@ from somaagent.errors import Kind, SomaError
 from somaagent.resilience.breaker import CircuitBreaker
 from somaagent.resilience.breaker import Verdict as Health
 from somaagent.resilience.limiter import Rate, SharedRateLimiter
-from somaagent.tenancy.fields import storable
 from somaagent.tenancy.patience import patiently
+from somaagent.texts import storable
 
 from . import records
 from .answers import Past, parsed

@@ -11,6 +11,7 @@ from somaagent.agent.messages import ModelMessage, ToolCall
 from somaagent.agent.ports import Action, Outcome, ToolResult, Toolset, Verdict
 from somaagent.agent.step_events import ApprovalRequired, StepAnswered, ToolFinished, ToolStarted
 from somaagent.errors import SomaError
+from somaagent.texts import storable
 
 CallEvent = StepAnswered | ApprovalRequired | ToolStarted | ToolFinished
 
@@ -36,7 +37,7 @@ class StepCalls:
 
         Nothing runs before the events up to the last ``ToolStarted`` have been taken.
         """
-        verdicts = await self._judged()
+        verdicts = [replace(verdict, reason=storable(verdict.reason)) for verdict in await self._judged()]
         yield replace(self.answered, verdicts=tuple(verdicts))
         number = self.answered.step
         for verdict in verdicts:
@@ -88,7 +89,7 @@ class StepCalls:
             return ToolResult(error.message, Outcome.FAILED)
 
     def _finish(self, call: ToolCall, result: ToolResult) -> ToolFinished:
-        finished = ToolFinished(self.answered.step, call.id, call.name, result.text, result.outcome)
+        finished = ToolFinished(self.answered.step, call.id, call.name, storable(result.text), result.outcome)
         self.finished[call.id] = finished
         return finished
 

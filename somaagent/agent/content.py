@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
+
+from somaagent.texts import storable, storable_values
 
 Detail = Literal["auto", "low", "high"]
 
@@ -111,6 +113,9 @@ class Reasoning:
     def of(self, protocol: str, model: str) -> bool:
         """Whether it is this model's."""
         return self.protocol == protocol and self.model in ("", model)
+
+    def storable(self) -> Self:
+        return replace(self, text=storable(self.text), native=storable_values(self.native))
 
     def data(self) -> dict[str, Any]:
         return {

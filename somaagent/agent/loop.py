@@ -33,6 +33,7 @@ from somaagent.agent.ports import (
 )
 from somaagent.agent.step_events import StepAnswered, StepCompleted, ToolFinished
 from somaagent.agent.summaries import summarise
+from somaagent.texts import storable
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +245,7 @@ class _Run:
             while (chunk := await self.deadline.next(stream)) is not None:
                 if isinstance(chunk, TextChunk):
                     self._count(len(chunk.text))
-                    text.append(chunk.text)
+                    text.append(storable(chunk.text))
                 elif isinstance(chunk, FinishChunk):
                     finish = chunk
         if finish is None:
@@ -259,17 +260,19 @@ class _Run:
             while (chunk := await self.deadline.next(stream)) is not None:
                 if isinstance(chunk, TextChunk):
                     self._count(len(chunk.text))
-                    step.text.append(chunk.text)
-                    yield TextDelta(chunk.text)
+                    text = storable(chunk.text)
+                    step.text.append(text)
+                    yield TextDelta(text)
                 elif isinstance(chunk, ReasoningChunk):
                     self._count(len(chunk.text))
-                    yield ReasoningDelta(chunk.text)
+                    yield ReasoningDelta(storable(chunk.text))
                 elif isinstance(chunk, FinishChunk):
-                    step.usage, step.reason, step.profile = chunk.usage, chunk.reason, chunk.profile
-                    step.reasoning = chunk.reasoning
+                    step.usage, step.profile = chunk.usage, chunk.profile
+                    step.reason = storable(chunk.reason)
+                    step.reasoning = tuple(piece.storable() for piece in chunk.reasoning)
                 else:
                     self._count(len(chunk.call.arguments))
-                    step.calls.append(chunk.call)
+                    step.calls.append(chunk.call.storable())
         if not step.reason:
             raise cut_off()
         self.context.learn(step.usage.input_tokens)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal, Self
 
 from somaagent.agent.content import Part, Reasoning, Text, part_of
 from somaagent.money import decimal_text
+from somaagent.texts import storable, storable_values
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -29,6 +30,15 @@ class ToolCall:
         """As JSON values; what is empty is left out."""
         data: dict[str, Any] = {"id": self.id, "name": self.name, "arguments": self.arguments}
         return data | {"native": dict(self.native)} if self.native else data
+
+    def storable(self) -> Self:
+        return replace(
+            self,
+            id=storable(self.id),
+            name=storable(self.name),
+            arguments=storable(self.arguments),
+            native=storable_values(self.native),
+        )
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:

@@ -46,11 +46,6 @@ def made_between(since: datetime | None, until: datetime | None) -> models.Q:
     return within
 
 
-def storable(text: str) -> str:
-    """The text as PostgreSQL can hold it: without NUL."""
-    return text.replace("\x00", "\ufffd")
-
-
 class Identified(models.Model):
     """UUIDv7 key and creation time. Newest first is ``-id``: the key sorts by time."""
 

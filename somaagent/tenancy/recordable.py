@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from somaagent.observability.masking import masked
-
-from .fields import storable
+from somaagent.texts import storable
 
 _LONGEST_TEXT = 4_000
 _DEPTH = 8

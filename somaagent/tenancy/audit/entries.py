@@ -15,9 +15,9 @@ import structlog
 
 from somaagent.observability import metrics
 from somaagent.tenancy.actor import Actor
-from somaagent.tenancy.fields import storable
 from somaagent.tenancy.recordable import recordable
 from somaagent.tenancy.scripts import Script, Statement, performed
+from somaagent.texts import storable
 
 _APPEND = """
 SELECT tenancy_audit_append(

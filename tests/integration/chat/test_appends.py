@@ -62,3 +62,15 @@ async def test_a_valkey_that_was_started_anew_is_told_the_script_again():
     await stream.append(turn, second)
     assert (await stream.last(turn)) == second
     await stream.delete(turn)
+
+
+async def test_of_a_batch_that_is_refused_nothing_is_appended():
+    """Or a host that lost its turn would take a place that its heir has not come to."""
+    turn = uuid4()
+    heirs = Record(2, "turn.started", b'{"attempt":2}')
+    await stream.append(turn, FIRST, heirs)
+    with pytest.raises(stream.StreamLost):
+        await stream.append(turn, Record(2, "text.delta", b'{"text":"a"}'), Record(3, "text.delta", b"{}"))
+    assert (await stream.last(turn)) == heirs
+    await stream.append(turn, FIRST, heirs)  # the same again: no harm
+    await stream.delete(turn)

@@ -209,7 +209,7 @@ def test_a_host_that_takes_over_goes_on_from_the_summary_of_the_one_that_died(ac
             assert performed(hosting.summary_keep(work=work, message_id=through, summary=text))
         lost = replace(work, owner="a host that lost the turn")
         assert not performed(hosting.summary_keep(work=lost, message_id=through, summary="stolen"))
-        hosting.turn_give_back(turn_id=turn.id, owner="a host that died")
+        hosting.turn_give_back(work=work)
     assert hosted(acme, turn).output_message.text == "taken over"
     request = [message["content"] for message in asked(model)[-1]]
     assert "#kept" in request[1]
@@ -264,7 +264,7 @@ def test_a_host_is_told_the_same_whether_it_takes_a_turn_as_it_is_submitted_or_l
     with tenant_scope(acme.tenant.id):
         at_once = submitted(acme.owner, "say: now", session_id=session_id, host="a gateway")
         assert at_once.work is not None
-        hosting.turn_give_back(turn_id=at_once.turn.id, owner="a gateway")
+        hosting.turn_give_back(work=at_once.work)
         later = taken(at_once.turn, "a worker").conversation
     assert at_once.work.conversation == later
     assert later.messages[-1] == ("user", "say: now")

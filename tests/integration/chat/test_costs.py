@@ -105,6 +105,6 @@ def test_a_turn_that_another_host_goes_on_with_costs_its_kept_steps_too(acme):
         work = taken(turn, "a host that died")
         kept = StepCompleted(1, asked, (result,), Usage(100, 0, 20, 0, Decimal("0.00012")), "tool_calls")
         assert performed(hosting.step_keep(work=work, step=kept))
-        hosting.turn_give_back(turn_id=turn.id, owner="a host that died")
+        hosting.turn_give_back(work=work)
     # Another 5 words are read and 1 is written.
     assert cost_of(acme, hosted(acme, turn)) == "0.000126"

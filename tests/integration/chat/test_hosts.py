@@ -99,7 +99,7 @@ def test_a_turn_whose_answer_was_whole_is_only_finished(acme):
     with tenant_scope(acme.tenant.id):
         work = taken(turn, "a host that died")
         performed(hosting.step_keep(work=work, step=step))
-        hosting.turn_give_back(turn_id=turn.id, owner="a host that died")
+        hosting.turn_give_back(work=work)
     hosted(acme, turn)
     answered = now(acme, turn)
     assert (answered.output_message.text, answered.output_tokens) == ("It was whole.", 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import aclosing
 from datetime import timedelta
@@ -28,7 +29,13 @@ from apps.chat.embeddings import Wanted
 from apps.chat.models import Turn, TurnState
 from apps.sessions.models import Agent
 from apps.tools.models import ToolDecision
-from somaagent.agent.events import TextDelta, TurnCancelled, TurnEnded, TurnFailed, decode_end
+from somaagent.agent.events import (
+    TextDelta,
+    TurnCancelled,
+    TurnEnded,
+    TurnFailed,
+    decode_end,
+)
 from somaagent.agent.messages import ModelMessage, ToolCall, Usage
 from somaagent.agent.ports import ModelSettings
 from somaagent.agent.step_events import StepAnswered, StepCompleted
@@ -122,12 +129,12 @@ def test_a_step_is_charged_when_its_model_has_answered_and_not_again_by_who_take
         answered = StepAnswered(1, asked, used, "tool_calls")
         assert performed(stepping.step_begin(work=work, answered=answered, used=used))
         assert [row.cost for row in UsageRecord.objects.all()] == [Decimal("0.0006")]
-        hosting.turn_give_back(turn_id=turn.id, owner="a host that dies")
+        hosting.turn_give_back(work=work)
         work = taken(turn, "its heir")
         result = ModelMessage("tool", "hot", tool_call_id="call_0")
         done = StepCompleted(1, asked, (result,), used, "tool_calls")
         assert performed(hosting.step_keep(work=work, step=done))
-        hosting.turn_give_back(turn_id=turn.id, owner="its heir")
+        hosting.turn_give_back(work=work)
     hosted(acme, turn)
     assert [(row.step, row.input_tokens) for row in ledger(acme)] == [(1, 100), (2, 5)]
 
@@ -257,6 +264,36 @@ def test_a_caller_who_leaves_a_completion_pays_a_guess_too(acme):
     [row] = ledger(acme)
     assert (row.source, row.estimated) == ("completion", True)
     assert counted._value.get() - before == row.output_tokens > 0
+
+
+def test_a_caller_who_leaves_while_the_last_step_is_written_down_pays_for_it(acme, stack):
+    asked = completions.Asked("assistant", [ModelMessage("user", "say: all of it")], ModelSettings())
+
+    def is_waited_for() -> bool:
+        waiting = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'tenancy_usagerecord'::regclass"
+        return ledger_of_all.execute(waiting).fetchone() is not None
+
+    async def left() -> None:
+        reading = asyncio.create_task(read())
+        for _ in range(500):
+            if is_waited_for():
+                break
+            await asyncio.sleep(0.02)
+        reading.cancel()
+        await asyncio.sleep(0.1)
+        ledger_of_all.rollback()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+
+    async def read() -> None:
+        await all_of(await completions.begin(actor=acme.owner, asked=asked))
+
+    with stack.superuser() as ledger_of_all:
+        ledger_of_all.autocommit = False
+        ledger_of_all.execute("LOCK TABLE tenancy_usagerecord IN SHARE MODE")
+        run_coroutine(left())
+    [row] = ledger(acme)
+    assert (row.source, row.estimated, row.output_tokens) == ("completion", False, 3)
 
 
 def test_what_is_written_down_stays_so(acme):

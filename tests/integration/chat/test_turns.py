@@ -191,9 +191,10 @@ def test_a_cancelled_turn_whose_host_died_is_cancelled_all_the_same(acme):
 
 def test_a_host_that_stops_gives_its_turn_back(acme):
     turn = submit(acme)
-    claimed(turn, "gateway 1")
-    assert not hosting.turn_give_back(turn_id=turn.id, owner="gateway 2")
-    assert hosting.turn_give_back(turn_id=turn.id, owner="gateway 1")
+    work = taken(turn, "gateway 1")
+    for another in (replace(work, owner="gateway 2"), replace(work, attempt=2)):
+        assert hosting.turn_give_back(work=another) is None
+    assert hosting.turn_give_back(work=work) is TurnState.QUEUED
     assert claimed(turn, "gateway 2") is not None
 
 

@@ -88,7 +88,8 @@ async def test_nobody_finds_what_others_said(acme: Organisation):
     member = await in_database(person, "member", acme.tenant)
     outsider = (await in_database(organisation, "other")).owner
     await in_database(said, acme, acme.owner, "the vault's number is 4711")
-    nothing = f"Nothing found in earlier sessions (up to {search.MOST_MESSAGES} messages, from the last session on)."
+    looked = f"up to {search.MOST_MESSAGES} messages, from the last session on"
+    nothing = f"Nothing found in earlier sessions ({looked})."
     for actor in (member, outsider):
         assert await found(actor, "vault number 4711") == nothing
     crossed = Caller(tenant_id=outsider.tenant_id, user_id=acme.owner.user_id, role="owner")
