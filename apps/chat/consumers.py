@@ -123,9 +123,11 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         ref = None
         try:
-            message = MESSAGE.validate_python(_parsed(text_data if text_data is not None else bytes_data))
-            ref = message.ref
-            await admit(self.actor)
+            try:
+                message = MESSAGE.validate_python(_parsed(text_data if text_data is not None else bytes_data))
+                ref = message.ref
+            finally:
+                await admit(self.actor)  # also of what nobody can read
             await self._handle(message)
         except ValidationError as error:
             first = error.errors()[0]

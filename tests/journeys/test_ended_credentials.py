@@ -171,11 +171,20 @@ def test_an_answer_that_is_being_written_is_cut_and_the_model_stopped(gateway):
         except openai.OpenAIError as error:
             refused.append(error)
 
+    followed = [
+        iter(client.responses.create(model="assistant", input=slow, stream=True, store=store))
+        for store in (True, False)
+    ]
+    for events in followed:
+        next(events)
     waiter = threading.Thread(target=wait)
     waiter.start()
     next(chunks)
     _remove_member(gateway, home)
     with pytest.raises(openai.APIError, match="credential has ended"):
         list(chunks)
+    for events in followed:
+        last = list(events)[-1]
+        assert (last.type, getattr(last, "code", None)) == ("error", "credential_ended")
     waiter.join(2 * SOON)
     assert isinstance(refused[0], openai.AuthenticationError)

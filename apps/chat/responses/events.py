@@ -17,6 +17,7 @@ import orjson
 from somaagent.agent.events import TextDelta, TurnCancelled, TurnEnded, TurnEvent, TurnFailed, TurnStarted
 from somaagent.agent.messages import ToolCall
 from somaagent.agent.step_events import StepCompleted, ToolEvent
+from somaagent.errors import SomaError
 
 from .ids import output_id
 from .output import INCOMPLETE, Output, call_item, message_item, text_part
@@ -170,8 +171,11 @@ class Narrator:
             "Another server went on with this answer and wrote it anew, otherwise than what was told. "
             f"Follow it with starting_after={self._numbers}, or retrieve it, for the whole of it."
         )
-        told = {"type": "error", "code": RESTARTED, "message": sentence, "param": None}
-        return told | {"sequence_number": self._numbered()}
+        return _error(RESTARTED, sentence, self._numbered())
+
+    def broken_off(self, error: SomaError) -> Event:
+        """What is told in place of the rest."""
+        return error_event(error, self._numbered())
 
     def _state(self, name: str, status: str) -> Event:
         return self._event(name, response=self._frame.response(status))
@@ -191,3 +195,12 @@ class Narrator:
         number = self._numbers
         self._numbers += 1
         return number
+
+
+def error_event(error: SomaError, number: int) -> Event:
+    """The last event of a stream whose response goes on, or is nobody's to read."""
+    return _error(error.code, error.message, number)
+
+
+def _error(code: str, sentence: str, number: int) -> Event:
+    return {"type": "error", "code": code, "message": sentence, "param": None, "sequence_number": number}

@@ -13,6 +13,7 @@ from uuid import UUID
 from apps.chat import turns
 from apps.chat.models import OPEN_STATES, Turn, TurnState
 from apps.chat.owner import owner
+from apps.chat.standing import CredentialEnded
 from somaagent.agent.events import (
     TextDelta,
     TurnAwaitingApproval,
@@ -30,9 +31,16 @@ from somaagent.tenancy.scope import in_tenant
 
 from . import selectors, services
 from .asked import Asked, check_lengths
-from .events import RESTARTED, Event, Narrator
+from .events import RESTARTED, Event, Narrator, error_event
 
 CANCEL_SECONDS = 5.0
+# What went wrong, by the code that a turn failed with, where it was not the model's server.
+KINDS = {
+    "budget_exceeded": Kind.OVER_BUDGET,
+    "price_missing": Kind.CONFLICT,
+    "step_limit": Kind.TOO_LARGE,
+    "output_limit": Kind.TOO_LARGE,
+}
 
 
 async def create(*, actor: Actor, asked: Asked, idempotency: Idempotency | None) -> Turn:
@@ -70,7 +78,7 @@ async def _end_of(actor: Actor, turn: Turn, *, or_asking: bool = False) -> None:
 
 
 def _failure_of(turn: Turn) -> SomaError:
-    error = SomaError(Kind.UPSTREAM, turn.error_code, turn.error_message)
+    error = SomaError(KINDS.get(turn.error_code, Kind.UPSTREAM), turn.error_code, turn.error_message)
     if turn.error_retryable and not is_retryable(error):
         error.kind = Kind.UNAVAILABLE
     return error
@@ -104,14 +112,18 @@ async def follow(
 ) -> AsyncGenerator[Event | None, None]:
     """The events behind a number, as they come, to the last. None says that nothing happened for a while."""
     seen = -1 if starting_after is None else starting_after
-    async with aclosing(_all_events(actor, turn, starting_after)) as events:
-        async for event in events:
-            if event is None:
-                yield None
-            elif event["sequence_number"] > seen:
-                yield event
-                if event.get("code") == RESTARTED:
-                    return
+    try:
+        async with aclosing(_all_events(actor, turn, starting_after)) as events:
+            async for event in events:
+                if event is None:
+                    yield None
+                elif event["sequence_number"] > seen:
+                    seen = event["sequence_number"]
+                    yield event
+                    if event.get("code") == RESTARTED:
+                        return
+    except CredentialEnded as error:
+        yield error_event(error, seen + 1)
 
 
 async def _all_events(

@@ -9,6 +9,7 @@ from typing import Any
 
 from apps.chat import completions, told
 from apps.chat.completions import Begun
+from apps.chat.standing import CredentialEnded
 from somaagent.agent.events import AgentEvent, RunCompleted, TurnCompleted, TurnEvent, TurnFailed, TurnStarted
 from somaagent.agent.messages import ModelMessage, ToolCall
 from somaagent.errors import SomaError
@@ -60,6 +61,8 @@ async def narrated(run: Begun, asked: Asked) -> AsyncGenerator[Event | None, Non
             async for said in events:
                 for event in narrator.take(_turn_event(said)):
                     yield event
+    except CredentialEnded as error:
+        yield narrator.broken_off(error)
     except SomaError as error:
         for event in narrator.take(TurnFailed.of(error, run.account.used)):
             yield event
