@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, aclosing, contextmanager
 from datetime import timedelta
 from decimal import Decimal
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ from apps.chat import completions, embeddings, host, hosting, turns
 from apps.chat.embeddings import Wanted
 from apps.chat.meter import reserve
 from apps.chat.models import Turn, TurnState
+from apps.chat.responses import flow
+from apps.chat.responses.schemas import ResponseIn
 from somaagent.agent.messages import ModelMessage
 from somaagent.agent.ports import ModelSettings
 from somaagent.background import run_coroutine
@@ -32,6 +35,7 @@ from somaagent.tenancy.budgets.services import budget_create, budgets_delete
 from somaagent.tenancy.ledger.models import UsageRecord
 from somaagent.tenancy.scope import tenant_scope
 from somaagent.tenancy.scripts import performed, rows_of
+from somaagent.web import openai_errors
 from tests import model_server
 from tests.factories import Organisation, keyed, operator_client, organisation, person, submitted, taken
 
@@ -149,6 +153,25 @@ def test_a_turn_that_runs_out_between_its_steps_fails_with_the_budget_named(acme
     assert "Pocket money" in turn.error_message
     with tenant_scope(acme.tenant.id):
         assert [row.step for row in UsageRecord.objects.all()] == [1]
+
+
+def test_who_waits_for_a_response_that_runs_out_is_told_it_is_the_budget(acme):
+    """Not that a server failed: clients act on the status."""
+    with tenant_scope(acme.tenant.id):
+        acme.agent.tools = ["calculator"]
+        acme.agent.save()
+    budget(acme, 1, name="Pocket money")
+    call = 'calls: [{"name": "calculator", "arguments": {"expression": "1+1"}}]'
+    body = ResponseIn.model_validate({"model": "assistant", "input": call})
+
+    async def waited() -> None:
+        turn = await flow.create(actor=acme.owner, asked=body.told(), idempotency=None)
+        await flow.finished(actor=acme.owner, turn=turn)
+
+    with pytest.raises(SomaError, match="Pocket money") as failed:
+        run_coroutine(waited())
+    assert openai_errors.status_of(failed.value) == HTTPStatus.PAYMENT_REQUIRED
+    assert openai_errors.told(failed.value)["error"]["type"] == "insufficient_quota"
 
 
 def test_a_hundred_parallel_turns_overshoot_by_no_more_than_one_step(acme, capsys):
