@@ -17,15 +17,13 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from .addresses import Network, NotPublic, is_allowed
 
-# aiohttp's own, in seconds.
-_KEEP_IDLE_SECONDS = 15.0
+# Shorter than the 5 s after which common servers close an idle connection: a request that is sent into a
+# closing connection fails, and what has effects may not be sent again unasked.
+KEEP_IDLE_SECONDS = 4.0
 
 
 def guarded_connector(
-    also: Sequence[Network],
-    resolver: AbstractResolver | None = None,
-    *,
-    keepalive_timeout: float = _KEEP_IDLE_SECONDS,
+    also: Sequence[Network], resolver: AbstractResolver | None = None
 ) -> aiohttp.TCPConnector:
     """A connector of the running event loop. ``also``: networks that an operator allows besides public ones.
 
@@ -44,7 +42,7 @@ def guarded_connector(
         socket_factory=opened,
         use_dns_cache=False,
         limit=0,
-        keepalive_timeout=keepalive_timeout,
+        keepalive_timeout=KEEP_IDLE_SECONDS,
     )
 
 

@@ -18,6 +18,7 @@ from somaagent.agent.messages import ModelMessage
 from somaagent.agent.models.answers import AnswerReader, Written
 from somaagent.agent.models.connection import Connection, Timeouts
 from somaagent.agent.models.refusals import refusal
+from somaagent.agent.models.session import post
 from somaagent.agent.models.sse import EventParser
 from somaagent.agent.ports import ModelChunk, ModelSettings, ToolSchema
 from somaagent.errors import SomaError
@@ -68,14 +69,12 @@ class Server(ABC):
         """The protocol's own headers, with the key where there is one."""
 
     async def _open(self, body: bytes, until: float) -> aiohttp.ClientResponse:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect)
+        connect = self._timeouts.connect
         try:
             async with asyncio.timeout_at(until):
-                return await self._session.post(
-                    self._url, data=body, headers=self._headers, allow_redirects=False, timeout=timeout
-                )
+                return await post(self._session, self._url, body, self._headers, connect=connect)
         except aiohttp.ConnectionTimeoutError:
-            raise failures.unreachable(f"no connection in {self._timeouts.connect:g} seconds") from None
+            raise failures.unreachable(f"no connection in {connect:g} seconds") from None
         except TimeoutError:
             raise self._late() from None
         except aiohttp.ClientResponseError:

@@ -37,7 +37,7 @@ def acme(local: str, post: Post) -> Organisation:
     with tenant_scope(acme.tenant.id):
         Agent.objects.filter(id=acme.agent.id).update(tools=["send"])
         profile = ModelProfile.objects.get(id=acme.agent.model_profile_id)
-        profile.model, profile.tool_calls, profile.max_retries = "local", "constrained", 3
+        profile.model, profile.tool_calls = "local", "constrained"
         profile.encrypted_key = keys.sealed(profile, KEY)
         profile.save()
     return acme

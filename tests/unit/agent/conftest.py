@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +79,15 @@ def finish_of(chunks: list[ModelChunk]) -> FinishChunk:
 async def bench() -> AsyncIterator[Bench]:
     async with model_server.serve(KEY) as url, open_session() as session:
         yield Bench(url, session)
+
+
+@pytest.fixture
+def embedded(tmp_path) -> Iterator[str]:
+    """The local model in a process of its own."""
+    from tests.local_model import serving  # noqa: PLC0415 - it needs the embedded servers' wheels
+
+    with serving(tmp_path, "sk-local") as url:
+        yield url
 
 
 def says(text: str) -> list[ModelMessage]:

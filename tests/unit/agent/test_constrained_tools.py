@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -17,7 +17,6 @@ from somaagent.agent.messages import ModelMessage, ToolCall
 from somaagent.agent.models.connection import Timeouts
 from somaagent.agent.models.constrained_schema import format_of
 from somaagent.agent.models.constrained_tools import ConstrainedTools
-from somaagent.agent.models.retrying import RetryingModel, RetryPolicy
 from somaagent.agent.ports import (
     ModelChunk,
     ModelSettings,
@@ -206,20 +205,9 @@ def test_definitions_of_two_tools_do_not_meet():
     }
 
 
-@pytest.fixture
-def embedded(tmp_path) -> Iterator[str]:
-    """The local model in a process of its own."""
-    from tests.local_model import serving  # noqa: PLC0415 - it needs the embedded servers' wheels
-
-    with serving(tmp_path, "sk-local") as url:
-        yield url
-
-
 async def test_the_embedded_model_makes_a_valid_call_in_a_run(bench: Bench, embedded: str):
     calculator = Calculator()
-    direct = bench.model(base_url=embedded, model="local", api_key="sk-local", timeouts=Timeouts())
-    # Its server often closes a connection that it could keep: as in a turn, the next one is tried then.
-    model = RetryingModel(direct, RetryPolicy(2, 2.0), on_retry=lambda *_: None)
+    model = bench.model(base_url=embedded, model="local", api_key="sk-local", timeouts=Timeouts())
     must = ModelSettings(max_output_tokens=80, temperature=0.0, tool_choice="required")
     asked = run(
         [ModelMessage("user", "Add 2 and 3 with the calculator.")],
