@@ -228,8 +228,9 @@ def _scheduler_begins(**_: Any) -> None:
 
 @signals.worker_ready.connect
 def _worker_is_ready(**_: Any) -> None:
-    Heartbeat("worker").start()
-    limit_quitting()
+    heartbeat = Heartbeat("worker")
+    heartbeat.start()
+    limit_quitting(heartbeat.stop)
     logger.info("worker.ready", concurrency=django_settings.WORKER_CONCURRENCY)
 
 

@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
@@ -19,14 +20,15 @@ import structlog
 
 # Most of them end in four.
 QUIT_SECONDS = 8.0
-_LAST_WORD_SECONDS = 0.5
+_LAST_WORDS_SECONDS = 2.0
 _EXIT_STATUS = 1
 
 logger = structlog.get_logger(__name__)
 
 
-def limit_quitting(seconds: float = QUIT_SECONDS) -> None:
+def limit_quitting(last: Callable[[], None], seconds: float = QUIT_SECONDS) -> None:
     """From here on SIGQUIT kills this process and its children after so many seconds, if it is still there.
+    What is to be done even then, as far as it is quick, is ``last``.
 
     For the main thread, after whoever handles the signal has said so: that handler is called as before.
     """
@@ -40,17 +42,24 @@ def limit_quitting(seconds: float = QUIT_SECONDS) -> None:
         if callable(handles):
             handles(number, frame)
 
-    threading.Thread(target=_wait, args=(hears, seconds), name="quitting", daemon=True).start()
+    threading.Thread(target=_wait, args=(hears, seconds, last), name="quitting", daemon=True).start()
     signal.signal(signal.SIGQUIT, quits)
 
 
-def _wait(hears: int, seconds: float) -> None:
+def _wait(hears: int, seconds: float, last: Callable[[], None]) -> None:
     os.read(hears, 1)
     time.sleep(seconds)
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             child.kill()
-    # A thread that says it and waits for a lock of whoever stands still must not keep this one.
-    threading.Thread(target=logger.error, args=("quit.forced",), daemon=True).start()
-    time.sleep(_LAST_WORD_SECONDS)
+    # Threads of their own: what waits for a lock of whoever stands still keeps neither this one nor another.
+    words = [
+        threading.Thread(target=logger.error, args=("quit.forced",), daemon=True),
+        threading.Thread(target=last, daemon=True),
+    ]
+    for word in words:
+        word.start()
+    until = time.monotonic() + _LAST_WORDS_SECONDS
+    for word in words:
+        word.join(max(0.0, until - time.monotonic()))
     os._exit(_EXIT_STATUS)

@@ -93,11 +93,14 @@ def test_a_task_that_runs_when_its_worker_stops_goes_back_to_the_queue(valkey: r
 def test_a_worker_whose_end_stands_still_is_gone_all_the_same(valkey: redis.Redis, tmp_path: Path):
     with running([*WORKER, *ENDLESS], tmp_path / "worker.log", SA01_WORKER_CONCURRENCY="2") as worker:
         eventually(lambda: worker.said("event", "worker.ready"))
+        eventually(partial(heartbeat, valkey, "worker", worker))
         family = [worker.process.pid, *(child.pid for child in psutil.Process(worker.process.pid).children())]
         assert len(family) == 3
         assert QUIT_SECONDS <= worker.stop(signal.SIGQUIT) < QUIT_SECONDS + 5
         assert worker.said("event", "quit.forced")
-        assert not any(psutil.pid_exists(pid) for pid in family)
+        assert heartbeat(valkey, "worker", worker) is None
+        # Whoever inherits killed children takes a moment to bury them.
+        eventually(lambda: not any(psutil.pid_exists(pid) for pid in family))
 
 
 def test_a_killed_child_s_task_runs_again_in_another(valkey: redis.Redis, tmp_path: Path):
