@@ -9,7 +9,7 @@ from typing import Any
 import openai
 import pytest
 
-from tests.journeys.gateway import Gateway, another_gateway
+from tests.journeys.gateway import another_gateway
 from tests.journeys.openai_program import AGENT
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -21,10 +21,6 @@ WEATHER = {"type": "function", "name": "weather", "parameters": {"type": "object
 def elsewhere(neighbour, key) -> openai.OpenAI:
     """The same program, with another gateway of the same house."""
     return openai.OpenAI(base_url=f"{neighbour}/v1", api_key=key, max_retries=0)
-
-
-def asked_of(gateway: Gateway) -> list[dict[str, Any]]:
-    return [request["body"] for request in gateway.model.requests()]
 
 
 def ended(client: openai.OpenAI, response_id: str) -> Any:
@@ -57,7 +53,8 @@ def test_a_worker_answers_in_the_background_with_all_that_was_asked(gateway, cli
     ]
     assert (events[-1].type, events[-1].response.output_text) == ("response.completed", "fair")
     # The worker may have been left something by others: what this story asked has its town.
-    begun, again = [body for body in asked_of(gateway) if "Rome" in str(body["messages"])]
+    bodies = [request["body"] for request in gateway.model.requests()]
+    begun, again = [body for body in bodies if "Rome" in str(body["messages"])]
     assert begun["messages"][0] == {"role": "system", "content": "Be kind."}
     assert (begun["temperature"], begun["tools"][0]["function"]["name"]) == (0.3, "weather")
     assert [message["role"] for message in again["messages"]] == ["user", "assistant", "tool"]
